@@ -1,0 +1,103 @@
+import { TransactionAbortedError } from '../core/errors';
+import { type CommitListener } from '../core/transactions.port';
+import { runOutside } from './ambient-context';
+import { type OpenTransaction } from './open-transaction';
+
+/** Sends a statement to the server, past all checks. */
+export type Send = (sql: string) => Promise<unknown>;
+
+/** The bit of MySQL's status that says: a transaction is open on this connection. */
+export const IN_TRANSACTION = 1;
+
+/** The cheapest statement whose answer has that status. */
+export const ASK_STATUS = 'DO 0';
+
+/** PostgreSQL: a statement was refused because one before it had failed. */
+const FAILED_TRANSACTION = '25P02';
+
+/**
+ * Stands in front of the outermost COMMIT.
+ *
+ * Why there, and not in TypeORM's before-commit hook: the hooks of all subscribers run at the same time, and one that
+ * awaits something before it publishes would come after our INSERT. COMMIT itself is sent when all of them have ended.
+ *
+ * Crash points. Before the INSERT, or between it and COMMIT: nothing is stored, neither the change nor its messages.
+ * COMMIT sent and no answer: both or neither; the caller sees an error, nobody hands over, and if it was both, the
+ * rows' lease ends and the resend job takes them. After COMMIT, before the hand-over: the same.
+ */
+export class CommitGate {
+  constructor(private readonly listener: CommitListener) {}
+
+  /** Writes the messages, commits, hands over. Rejects when the transaction is not committed, whatever the server says. */
+  async commit(transaction: OpenTransaction, commit: () => Promise<unknown>, send: Send): Promise<unknown> {
+    transaction.assertCommittable();
+    if (transaction.suspect) await this.verify(transaction, send);
+    transaction.committing = true;
+    await this.writeMessages(transaction);
+    transaction.assertCommittable();
+    transaction.sealed = true;
+    try {
+      const answer = await commit();
+      this.assertCommitted(transaction);
+      return answer;
+    } finally {
+      // A subscriber of the application's may have thrown after the server's answer; the messages are committed all the same.
+      if (transaction.isCommitted) this.handOver(transaction);
+      else transaction.end('rolled back');
+    }
+  }
+
+  /** Asks MySQL whether the transaction is still open: after some errors (deadlock) it has been rolled back already. */
+  async verify(transaction: OpenTransaction, send: Send): Promise<void> {
+    const answer = (await send(ASK_STATUS)) as { serverStatus?: number } | undefined;
+    const status = answer?.serverStatus;
+    if (status !== undefined && (status & IN_TRANSACTION) === 0) {
+      transaction.kill(
+        'the server had rolled it back, after a statement in it failed (a deadlock does that)',
+      );
+    }
+    transaction.suspect = false;
+    transaction.assertAlive();
+  }
+
+  /** Again and again until there are none left: somebody may publish while we write. */
+  private async writeMessages(transaction: OpenTransaction): Promise<void> {
+    for (let batch = transaction.staged.take(); batch.length > 0; batch = transaction.staged.take()) {
+      try {
+        transaction.batches.push(await this.listener.write(transaction.runner, batch, transaction.isolation));
+      } catch (error) {
+        const cause = 'its messages could not be written';
+        transaction.kill(cause);
+        if (isFailedTransaction(error)) {
+          throw new TransactionAbortedError('a statement in it had failed, and its error was swallowed', {
+            cause: error,
+          });
+        }
+        throw error;
+      }
+    }
+  }
+
+  private assertCommitted(transaction: OpenTransaction): void {
+    if (transaction.isCommitted) return;
+    throw new TransactionAbortedError(
+      'the server answered COMMIT with ROLLBACK, because a statement in it had failed and its error was swallowed',
+    );
+  }
+
+  /** Outside: what the dispatcher begins must not carry the transaction of whoever committed. */
+  private handOver(transaction: OpenTransaction): void {
+    if (transaction.batches.length === 0) return;
+    runOutside(transaction.runner, () => {
+      for (const batch of transaction.batches.splice(0)) this.listener.committed(batch);
+    });
+  }
+}
+
+function isFailedTransaction(error: unknown): boolean {
+  for (let at = error; typeof at === 'object' && at !== null; at = (at as { cause?: unknown }).cause) {
+    const { code, driverError } = at as { code?: unknown; driverError?: { code?: unknown } };
+    if (code === FAILED_TRANSACTION || driverError?.code === FAILED_TRANSACTION) return true;
+  }
+  return false;
+}

@@ -1,0 +1,59 @@
+import { type QueryRunner } from 'typeorm';
+import { OpenTransaction } from './open-transaction';
+
+const FOREIGN = 'that the application opened';
+
+/**
+ * The transactions that we know something of, by the connection they run on. A connection runs several in its life, one after
+ * the other; the one that has ended stays here until the next begins, so that latecomers are told apart from newcomers.
+ */
+export class OpenTransactions {
+  private readonly byRunner = new WeakMap<QueryRunner, OpenTransaction>();
+  /** Those with messages, until they end: for people who ask where a message is. */
+  private readonly publishing = new Set<OpenTransaction>();
+
+  /** The latest transaction of the connection that we know, ended or not. */
+  find(runner: QueryRunner): OpenTransaction | undefined {
+    return this.byRunner.get(runner);
+  }
+
+  /** The transaction that is open on the connection; begins to look at it, if nothing of it mattered so far. */
+  of(runner: QueryRunner): OpenTransaction {
+    return (
+      this.byRunner.get(runner) ??
+      this.enter(new OpenTransaction(runner, FOREIGN, { own: false, isolation: null }))
+    );
+  }
+
+  /** The transaction that we have just opened on the connection. */
+  open(runner: QueryRunner, name: string): OpenTransaction {
+    const isolation = this.byRunner.get(runner)?.isolation ?? null;
+    return this.enter(new OpenTransaction(runner, name, { own: true, isolation }));
+  }
+
+  /** A new transaction begins on the connection. */
+  forget(runner: QueryRunner): OpenTransaction | undefined {
+    const before = this.byRunner.get(runner);
+    this.byRunner.delete(runner);
+    if (before !== undefined) this.publishing.delete(before);
+    return before;
+  }
+
+  /** It has messages staged. */
+  publishes(transaction: OpenTransaction): void {
+    if (this.publishing.has(transaction)) return;
+    this.publishing.add(transaction);
+    transaction.ended = () => this.publishing.delete(transaction);
+  }
+
+  /** The open transaction in which this message is staged. */
+  withStaged(messageId: string): OpenTransaction | undefined {
+    for (const transaction of this.publishing) if (transaction.staged.has(messageId)) return transaction;
+    return undefined;
+  }
+
+  private enter(transaction: OpenTransaction): OpenTransaction {
+    this.byRunner.set(transaction.runner, transaction);
+    return transaction;
+  }
+}

@@ -1,0 +1,62 @@
+import { type DataSource, type EntityManager, type QueryRunner } from 'typeorm';
+
+/** What TypeORM keeps on a query runner and does not publish. The same names in 0.3.20 and 1.x. */
+interface RunnerInternals {
+  isTransactionActive: boolean;
+  /** 0: none; 1: in a transaction; more: so many savepoints less one. */
+  transactionDepth: number;
+  /** PostgreSQL only: gives the connection back to the pool as one that must not be used again. */
+  releasePostgresConnection?(error: Error): Promise<void>;
+  /** MySQL: mysql2's connection. */
+  databaseConnection?: { destroy?(): void };
+}
+
+function internals(runner: QueryRunner): RunnerInternals {
+  return runner as unknown as RunnerInternals;
+}
+
+export function depthOf(runner: QueryRunner): number {
+  return internals(runner).transactionDepth;
+}
+
+/**
+ * Puts TypeORM's own bookkeeping right where it has lost count: it counts a savepoint whose rollback failed as open, and
+ * takes the whole transaction for closed when a hook refuses a savepoint.
+ */
+export function restoreDepth(runner: QueryRunner, depth: number): void {
+  internals(runner).transactionDepth = depth;
+  internals(runner).isTransactionActive = depth > 0;
+}
+
+/** TypeORM 1.x says `dataSource`, 0.3 says `connection`. */
+export function dataSourceOf(owner: QueryRunner | EntityManager): DataSource {
+  const { dataSource, connection } = owner as unknown as { dataSource?: DataSource; connection: DataSource };
+  return dataSource ?? connection;
+}
+
+export function isMysql(dataSource: DataSource): boolean {
+  return dataSource.options.type === 'mysql' || dataSource.options.type === 'mariadb';
+}
+
+/** The runner that a handle is, or that it has; undefined when it is bound to none. */
+export function runnerOf(handle: unknown): QueryRunner | undefined {
+  if (isRunner(handle)) return handle;
+  const own: unknown = (handle as { queryRunner?: unknown } | null | undefined)?.queryRunner;
+  return isRunner(own) ? own : undefined;
+}
+
+function isRunner(value: unknown): value is QueryRunner {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'isTransactionActive' in value &&
+    'startTransaction' in value
+  );
+}
+
+/** Closes a connection whose state is not known, so that the pool cannot lend it again. */
+export async function destroyConnection(runner: QueryRunner, error: Error): Promise<void> {
+  const hidden = internals(runner);
+  if (hidden.releasePostgresConnection) await hidden.releasePostgresConnection(error);
+  else hidden.databaseConnection?.destroy?.();
+}
