@@ -1,0 +1,84 @@
+import type { ClaimTerms, Completion } from '../../../core/outbox-store.port';
+import { fitText } from '../../message-limits';
+import type { ClaimedRow } from '../../message-row';
+import type { RelayDataSource } from '../../relay-data-source';
+import type { TableNames } from '../../table-names';
+import type { Promoted } from '../dialect.port';
+import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
+import type { PostgresQueries } from './queries';
+
+type PromotedRow = ClaimedRow & { readonly take: boolean };
+
+/** The end of one message and the turn of its key's next one: each by itself, or both in one statement. */
+export class PostgresPromotion {
+  constructor(
+    private readonly names: TableNames,
+    private readonly queries: PostgresQueries,
+  ) {}
+
+  async complete(database: RelayDataSource, ids: readonly string[]): Promise<number> {
+    const [, count] = (await database.query(this.completing('$1'), [[...ids].sort()])) as Changed;
+    return count;
+  }
+
+  async promote(
+    database: RelayDataSource,
+    keyHashes: readonly bigint[],
+    claim: ClaimTerms | null,
+  ): Promise<Promoted> {
+    const [rows, promoted] = (await database.query(
+      this.promoting(),
+      parametersOf(keyHashes, claim),
+    )) as Changed<PromotedRow>;
+    return { promoted, claimed: claim === null ? [] : rows.filter(({ take }) => take) };
+  }
+
+  /**
+   * The statement sees what was committed when it began, and there the messages that it completes still hold their keys: so
+   * they are left out, as far as they really become `sent`. One that somebody else has just made a dead letter does not, and
+   * holds its key on.
+   */
+  async completeAndPromote(
+    database: RelayDataSource,
+    completions: readonly Completion[],
+    claim: ClaimTerms,
+  ): Promise<Promoted & { left: readonly bigint[] }> {
+    const left = new Set(completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash])));
+    const [rows, promoted] = (await database.query(
+      `WITH completed AS (${this.completing('$5')} RETURNING m.id)
+       ${this.promoting('AND e.id <> ALL (ARRAY(SELECT id FROM completed))')}`,
+      [...parametersOf([...left], claim), completions.map(({ id }) => id).sort()],
+    )) as Changed<PromotedRow>;
+    for (const { key_hash } of rows) if (key_hash !== null) left.delete(BigInt(key_hash));
+    return { promoted, claimed: rows.filter(({ take }) => take), left: [...left] };
+  }
+
+  private completing(ids: string): string {
+    return `UPDATE ${this.names.message} AS m
+       SET status = 'sent', sent_at = statement_timestamp(), finished_at = statement_timestamp(),
+         claim_token = NULL, claimed_by = NULL
+       WHERE m.id = ANY (${ids}::uuid[]) AND ${statusIs('pending')}`;
+  }
+
+  /** With `parametersOf`. @param besides as in `promotable` */
+  private promoting(besides = ''): string {
+    return `UPDATE ${this.names.message} AS m
+       SET status = 'pending',
+         claim_token = CASE WHEN h.take THEN $2::text END,
+         claimed_by = CASE WHEN h.take THEN $3::text END,
+         claims = CASE WHEN h.take THEN 1 ELSE 0 END,
+         next_attempt_at = CASE WHEN h.take THEN clock_timestamp() + ${interval('$4')} ELSE m.available_at END
+       FROM (${this.queries.promotable('$1::bigint[]', '$2', besides)}) AS h
+       WHERE m.ctid = h.place AND ${statusIs('blocked')}
+       RETURNING h.take, ${CLAIMED_COLUMNS}`;
+  }
+}
+
+function parametersOf(keyHashes: readonly bigint[], claim: ClaimTerms | null): unknown[] {
+  return [
+    keyHashes.map(String),
+    claim?.token ?? null,
+    claim === null ? null : fitText(claim.owner, 255),
+    claim?.leaseMs ?? 0,
+  ];
+}

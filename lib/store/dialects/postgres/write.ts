@@ -1,0 +1,146 @@
+import { createHash } from 'node:crypto';
+
+import type { StagedMessage } from '../../../core/message';
+import { holdingStatuses } from '../../../core/message-status';
+import type { Birth, WrittenMessage } from '../../../core/outbox-store.port';
+import type { StatementRunner } from '../../../core/statement-runner';
+import { fitText } from '../../message-limits';
+import type { TableNames } from '../../table-names';
+import type { KeyLocks } from '../dialect.port';
+import { firstOfKey } from './columns';
+
+/*
+ * Order within a key, on PostgreSQL.
+ *
+ * Two transactions that publish the same key meet at an advisory lock on its digest, taken just before the INSERT and held
+ * to the end of the transaction. So the second one gets its `seq` after the first one has committed or rolled back: `seq`
+ * is commit order. The lock is a statement of its own, because a statement sees what was committed when it began: the
+ * INSERT, begun after the lock was had, sees every earlier message of its key, and knows whether it is the head. In one
+ * statement both racers would see an empty key.
+ *
+ * Under REPEATABLE READ and SERIALIZABLE the whole transaction sees the state of its first statement, long before the lock.
+ * It cannot know, so it is never head: it is born blocked, and `promote` decides after its commit. The isolation is read by
+ * the INSERT itself, so no round trip is spent on it. CASE keeps the look at the key from running there, where
+ * it would only make serialization failures.
+ *
+ * Locks live in shared memory that all sessions share (some 6,400 by default). A transaction with more keys than KEYS_MAX
+ * therefore takes one lock that all keys are under, which every other one holds shared.
+ */
+const KEYS_MAX = 512;
+
+export class PostgresWriter {
+  private readonly gateLock: string;
+  private readonly heldKeys: (keys: string) => string;
+
+  constructor(
+    private readonly names: TableNames,
+    onDeadLetter: 'park' | 'skip',
+  ) {
+    this.gateLock = createHash('sha256')
+      .update(`nestjs-outbox ${names.message}`)
+      .digest()
+      .readBigInt64BE(0)
+      .toString();
+    const holding = holdingStatuses(onDeadLetter)
+      .map((status) => `${firstOfKey(names.message, '1', status, 'k.hash')} IS NOT NULL`)
+      .join(' OR ');
+    this.heldKeys = (keys) => `WITH held AS MATERIALIZED (
+  SELECT k.hash FROM unnest(${keys}::bigint[]) AS k(hash)
+  WHERE CASE WHEN current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN ${holding} ELSE true END
+)
+`;
+  }
+
+  async lockKeys(statements: StatementRunner, keyHashes: readonly bigint[]): Promise<KeyLocks> {
+    if (keyHashes.length > KEYS_MAX) {
+      await statements.query('SELECT pg_advisory_xact_lock($1::bigint)', [this.gateLock]);
+    } else {
+      await statements.query(
+        `SELECT pg_advisory_xact_lock_shared($1::bigint)
+         UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`,
+        [this.gateLock, keyHashes.map(String)],
+      );
+    }
+    return { seesCommitted: true };
+  }
+
+  async insert(
+    statements: StatementRunner,
+    messages: readonly StagedMessage[],
+    birth: Birth,
+  ): Promise<readonly WrittenMessage[]> {
+    const keys = new Set<bigint>();
+    for (const { keyHash } of messages) if (keyHash !== null) keys.add(keyHash);
+    // A parameter that no row names has no type, and the server refuses it.
+    const claims = messages.some((message) => isClaimed(message, birth));
+    const parameters: unknown[] = claims ? [birth.token, fitText(birth.owner, 255)] : [];
+    const seen = new Set<bigint>();
+    const values = messages.map((message) => {
+      const first = parameters.length + 1;
+      parameters.push(...parametersOf(message));
+      const marks = Array.from(
+        { length: parameters.length + 1 - first },
+        (_, column) => `$${first + column}`,
+      );
+      return `(${marks.join(',')},${statusOf(message, seen, marks)},${timesOf(message, birth)})`;
+    });
+    if (keys.size > 0) parameters.push(Array.from(keys, String));
+    const heldKeys = keys.size === 0 ? '' : this.heldKeys(`$${parameters.length}`);
+    const sql = `${heldKeys}INSERT INTO ${this.names.message} (${COLUMNS})
+VALUES ${values.join(',\n')} RETURNING id::text AS id, status`;
+    const rows = (await statements.query(sql, parameters)) as WrittenMessage[];
+    const statuses = new Map(rows.map((row) => [row.id, row.status]));
+    return messages.map(({ id }) => ({ id, status: statuses.get(id) ?? 'blocked' }));
+  }
+}
+
+/** In the order of `parametersOf`, `statusOf` and `timesOf`. */
+const COLUMNS = `id, transport, destination, type, "key", key_hash, tenant, source, payload, content_type, content_encoding,
+  schema_version, headers, status, claims, claim_token, claimed_by, created_at, available_at, next_attempt_at, expires_at`;
+const KEY_HASH = 5;
+
+/** The first one of its key may be the head; the others of the batch wait behind it. */
+function statusOf({ keyHash }: StagedMessage, seen: Set<bigint>, marks: readonly string[]): string {
+  if (keyHash === null) return `'pending'`;
+  if (seen.has(keyHash)) return `'blocked'`;
+  seen.add(keyHash);
+  return `CASE WHEN ${marks[KEY_HASH]}::bigint = ANY (ARRAY(SELECT hash FROM held)) THEN 'blocked' ELSE 'pending' END`;
+}
+
+/**
+ * The claim and the times. They stand as of a message that is not blocked, since only the statement finds that out: in a
+ * blocked row they mean nothing, and `promote` writes them anew.
+ */
+function timesOf(message: StagedMessage, birth: Birth): string {
+  const { delayMs, expiresInMs } = message;
+  const after = (milliseconds: number): string =>
+    milliseconds === 0
+      ? 'statement_timestamp()'
+      : `statement_timestamp() + ${milliseconds} * interval '1 millisecond'`;
+  const claimed = isClaimed(message, birth);
+  const expiry = expiresInMs === null ? 'NULL' : after(delayMs + expiresInMs);
+  const claim = claimed ? '1,$1,$2' : '0,NULL,NULL';
+  return `${claim},${after(0)},${after(delayMs)},${after(claimed ? birth.leaseMs : delayMs)},${expiry}`;
+}
+
+function isClaimed({ delayMs }: StagedMessage, { leaseMs }: Birth): boolean {
+  return delayMs === 0 && leaseMs > 0;
+}
+
+function parametersOf(message: StagedMessage): unknown[] {
+  return [
+    message.id,
+    message.transport,
+    message.destination,
+    message.type,
+    message.key,
+    message.keyHash === null ? null : message.keyHash.toString(),
+    message.tenant,
+    message.source,
+    message.payload,
+    message.contentType,
+    message.contentEncoding,
+    message.schemaVersion,
+    JSON.stringify(message.headers),
+  ];
+}
