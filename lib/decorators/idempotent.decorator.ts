@@ -1,0 +1,91 @@
+import {
+  type ArgumentsHost,
+  type CallHandler,
+  Catch,
+  type ExceptionFilter,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  type NestInterceptor,
+  SetMetadata,
+  type Type,
+  UseFilters,
+  UseInterceptors,
+} from '@nestjs/common';
+import { defer, lastValueFrom, type Observable } from 'rxjs';
+
+import { OutboxConfigurationError } from '../core/errors';
+import {
+  IDEMPOTENT_METADATA,
+  type IdempotentHandling,
+  type IdempotentMarker,
+  type IdempotentOptions,
+} from '../core/idempotency.port';
+import { DEFAULT_DATA_SOURCE, OUTBOX_PART, outboxToken } from '../core/tokens';
+
+/**
+ * Gives a `@RabbitSubscribe` handler one committed effect per message, under redelivery, concurrent duplicates and
+ * crashes, for what it does in the database: the handler runs in a transaction that injected repositories join, together
+ * with the record that the message was handled, and the message is acknowledged after the commit. A failure goes to a
+ * delayed retry, and at last to the queue `<queue>.dead`. What the handler returns is dropped; golevelup's `Nack` counts
+ * as a failure. Stands above or below `@RabbitSubscribe`, as you like.
+ *
+ * ```ts
+ * @RabbitSubscribe({ exchange: 'shop', routingKey: 'order.placed', queue: 'cart.order-placed' })
+ * @Idempotent()
+ * async onOrderPlaced(event: OrderPlaced) { … }
+ * ```
+ *
+ * Exception filters of the class and of the application do not apply: one that swallows an error would have the message
+ * acknowledged, and lost.
+ */
+export function Idempotent(options: IdempotentOptions = {}): MethodDecorator {
+  return (target, property, descriptor) => {
+    const method = `${target.constructor.name}.${String(property)}`;
+    const handler: unknown = descriptor.value;
+    if (typeof handler !== 'function' || typeof target === 'function') {
+      throw new OutboxConfigurationError(
+        '@Idempotent',
+        `on ${method}: it decorates methods of instances only.`,
+      );
+    }
+    if (Reflect.hasMetadata(IDEMPOTENT_METADATA, handler)) {
+      throw new OutboxConfigurationError('@Idempotent', `stands twice on ${method}. Once is enough.`);
+    }
+    const marker: IdempotentMarker = {
+      method,
+      dataSource: options.dataSource ?? DEFAULT_DATA_SOURCE,
+      options,
+    };
+    SetMetadata(IDEMPOTENT_METADATA, marker)(target, property, descriptor);
+    UseInterceptors(interceptorOf(marker))(target, property, descriptor);
+    UseFilters(RethrowingFilter)(target, property, descriptor);
+  };
+}
+
+/** A class for each method, because Nest makes interceptors by class and this one has to know whose it is. */
+function interceptorOf(marker: IdempotentMarker): Type<NestInterceptor> {
+  @Injectable()
+  class IdempotentInterceptor implements NestInterceptor {
+    constructor(
+      @Inject(outboxToken(OUTBOX_PART.idempotency, marker.dataSource))
+      private readonly runtime: IdempotentHandling,
+    ) {}
+
+    intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+      // handle() is called inside the transaction and once for each try: Nest binds the handler to the asynchronous
+      // context of that call.
+      const proceed = () => lastValueFrom(next.handle(), { defaultValue: undefined });
+      return defer(() => this.runtime.handle(marker, context.getArgs(), proceed));
+    }
+  }
+  return IdempotentInterceptor;
+}
+
+/** The nearest filter wins, and this one hands every error on to whoever decides about the message. */
+@Catch()
+class RethrowingFilter implements ExceptionFilter {
+  catch(exception: unknown, _host: ArgumentsHost): never {
+    throw exception;
+  }
+}

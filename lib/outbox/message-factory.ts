@@ -1,0 +1,150 @@
+import { uuidv7 } from 'uuidv7';
+
+import type { Codec, EncodedPayload } from '../core/codec.port';
+import { InvalidMessageError } from '../core/errors';
+import type { MessageHeaders, StagedMessage } from '../core/message';
+import type { TransportDefinition } from '../core/transport.port';
+import { hashKey } from './key-hash';
+import type { PublishOptions } from './publish-options';
+
+/** RFC 9562's text form, any version. */
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const TEXT_SIZE_MAX_BYTES = 255;
+const RESERVED_HEADER = /^x-outbox-/i;
+
+export interface MessageFactoryOptions {
+  readonly transports: Readonly<Record<string, TransportDefinition>>;
+  readonly defaultTransport: string;
+  readonly source: string | null;
+  readonly payloadSizeMaxBytes: number;
+  readonly codec: Codec;
+}
+
+/** Makes a message of what a publisher said, or an error that names the property at fault. */
+export class MessageFactory {
+  constructor(private readonly options: MessageFactoryOptions) {}
+
+  /**
+   * Synchronous wherever the codec is: a `publish()` that nobody awaits is then still staged before its transaction can
+   * go on to commit.
+   */
+  make(type: string, payload: unknown, options: PublishOptions): StagedMessage | Promise<StagedMessage> {
+    const envelope = this.envelope(type, options);
+    const encoded = this.options.codec.encode(payload, { type, id: envelope.id });
+    return encoded instanceof Promise
+      ? encoded.then((result) => this.withPayload(envelope, result))
+      : this.withPayload(envelope, encoded);
+  }
+
+  private envelope(type: string, options: PublishOptions): Omit<StagedMessage, keyof EncodedPayload> {
+    if (typeof type !== 'string' || type === '')
+      throw new InvalidMessageError(String(type), 'type', 'must be a non-empty string.');
+    limitText(type, 'type', type);
+    const transport = options.transport ?? this.options.defaultTransport;
+    const definition = this.options.transports[transport];
+    if (definition === undefined) {
+      const known = Object.keys(this.options.transports).join(', ');
+      throw new InvalidMessageError(
+        type,
+        'transport',
+        `is '${transport}', which is not registered. Known: ${known}.`,
+      );
+    }
+    const destination = definition.destinationOf(type, options.destination);
+    limitText(type, 'destination', destination);
+    const key = this.keyOf(type, options.key);
+    const tenant = options.tenant ?? null;
+    if (tenant !== null) limitText(type, 'tenant', tenant);
+    return {
+      id: idOf(type, options.id),
+      type,
+      transport,
+      destination,
+      key,
+      keyHash: key === null ? null : hashKey(transport, definition.orderScopeOf(destination), key),
+      tenant,
+      source: this.options.source,
+      schemaVersion:
+        options.schemaVersion === undefined
+          ? null
+          : wholeNumber(type, 'schemaVersion', options.schemaVersion, 0),
+      headers: headersOf(type, options.headers),
+      delayMs: options.delayMs === undefined ? 0 : wholeNumber(type, 'delayMs', options.delayMs, 0),
+      expiresInMs:
+        options.expiresInMs === undefined ? null : wholeNumber(type, 'expiresInMs', options.expiresInMs, 1),
+    };
+  }
+
+  private withPayload(
+    envelope: Omit<StagedMessage, keyof EncodedPayload>,
+    encoded: EncodedPayload,
+  ): StagedMessage {
+    const max = this.options.payloadSizeMaxBytes;
+    if (encoded.payload.length > max) {
+      throw new InvalidMessageError(
+        envelope.type,
+        'payload',
+        `is ${encoded.payload.length} bytes long, and payloadSizeMaxBytes is ${max}. Send a reference to the data, or raise the limit.`,
+      );
+    }
+    return { ...envelope, ...encoded };
+  }
+
+  private keyOf(type: string, key: string | null | undefined): string | null {
+    if (key === null || key === undefined) return null;
+    if (typeof key !== 'string') {
+      throw new InvalidMessageError(type, 'key', `is a ${typeof key}; give a string, e.g. String(order.id).`);
+    }
+    if (key === '')
+      throw new InvalidMessageError(type, 'key', 'is empty. Leave it out for a message without order.');
+    limitText(type, 'key', key);
+    return key;
+  }
+}
+
+function idOf(type: string, id: string | undefined): string {
+  if (id === undefined) return uuidv7();
+  const lower = String(id).toLowerCase();
+  if (!UUID.test(lower))
+    throw new InvalidMessageError(type, 'id', `is '${lower.slice(0, 60)}'; give a UUID, or leave it out.`);
+  return lower;
+}
+
+function headersOf(type: string, headers: MessageHeaders | undefined): MessageHeaders {
+  if (headers === undefined) return {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (RESERVED_HEADER.test(name)) {
+      throw new InvalidMessageError(
+        type,
+        `headers.${name}`,
+        'is reserved for the library. Choose another name.',
+      );
+    }
+    if (typeof value !== 'string') {
+      throw new InvalidMessageError(type, `headers.${name}`, `is a ${typeof value}; give a string.`);
+    }
+  }
+  return headers;
+}
+
+function limitText(type: string, property: string, text: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > TEXT_SIZE_MAX_BYTES) {
+    throw new InvalidMessageError(
+      type,
+      property,
+      `is ${bytes} bytes long; at most ${TEXT_SIZE_MAX_BYTES} fit.`,
+    );
+  }
+}
+
+function wholeNumber(type: string, property: string, value: number, least: number): number {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new InvalidMessageError(
+      type,
+      property,
+      `is ${String(value)}; give a whole number of at least ${least}.`,
+    );
+  }
+  return value;
+}
