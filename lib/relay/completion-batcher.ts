@@ -1,0 +1,109 @@
+import type { Clock } from '../core/clock';
+import type { OutboxEvents } from '../core/events';
+import type { ClaimedMessage } from '../core/message';
+import type { ClaimTerms, OutboxStore } from '../core/outbox-store.port';
+import type { BackgroundHealth } from './background-health';
+import type { HeldMessage } from './held-message';
+import { messageRef } from './message-ref';
+import { WriteBehind } from './write-behind';
+
+export interface CompletionSettings {
+  readonly completionSizeMax: number;
+  readonly completionDelayMs: number;
+  /** They are written down as sent. @param through keys that have been looked at: of the others, somebody must promote the next message */
+  readonly written: (messages: readonly HeldMessage[], through: ReadonlySet<bigint>) => void;
+  /** Whether this process would send the next message of a key at once. */
+  readonly sendsNow: (transport: string) => boolean;
+  readonly terms: () => ClaimTerms;
+  /** These were promoted, and this process holds them. */
+  readonly hand: (messages: readonly ClaimedMessage[]) => void;
+  /** Some were promoted, and nobody holds them. */
+  readonly bornDue: () => void;
+}
+
+/**
+ * Writes confirmed messages down as sent: many with one statement, and again until the database takes it.
+ *
+ * A confirmation is never dropped while this process lives, however long the database is away: it would be sent once more
+ * for nothing. If that takes longer than the lease, another relay may send it again (at least once); this process knows
+ * better and does not, see `has`.
+ */
+export class CompletionBatcher {
+  private readonly writer: WriteBehind<HeldMessage>;
+  private readonly unwritten = new Set<string>();
+
+  constructor(
+    private readonly settings: CompletionSettings,
+    private readonly store: Pick<OutboxStore, 'complete' | 'completeAndPromote'>,
+    private readonly events: OutboxEvents,
+    clock: Clock,
+    health: BackgroundHealth,
+  ) {
+    this.writer = new WriteBehind<HeldMessage>(
+      {
+        task: 'Writing down sent messages',
+        sizeMax: settings.completionSizeMax,
+        delayMs: settings.completionDelayMs,
+        write: (messages) => this.write(messages),
+        worthRetrying: () => true,
+        dropped: () => undefined,
+      },
+      clock,
+      health,
+    );
+  }
+
+  /** @param urgent write it now: others wait for this one, and nothing else is coming that could share its statement. */
+  add(message: HeldMessage, urgent: boolean): void {
+    this.unwritten.add(message.message.id);
+    this.writer.add(message);
+    if (urgent) this.writer.flushUnlessFailing();
+  }
+
+  /** Whether this message is confirmed, and only not written down yet: then it must not be sent again. */
+  has(id: string): boolean {
+    return this.unwritten.has(id);
+  }
+
+  flush(): Promise<void> {
+    this.writer.flush();
+    return this.writer.whenIdle();
+  }
+
+  close(): void {
+    this.writer.close();
+  }
+
+  private async write(messages: readonly HeldMessage[]): Promise<void> {
+    const through = await this.complete(messages);
+    const heard = this.events.has('message.sent');
+    for (const { message, via } of messages) {
+      this.unwritten.delete(message.id);
+      if (heard) {
+        this.events.emit('message.sent', { ...messageRef(message), attempts: message.attempts + 1, via });
+      }
+    }
+    this.settings.written(messages, through);
+  }
+
+  /** In a chain, the next message is promoted along: one round trip for each. @returns the keys for which that was done */
+  private async complete(messages: readonly HeldMessage[]): Promise<ReadonlySet<bigint>> {
+    const { sendsNow, terms, hand, bornDue } = this.settings;
+    const wanted = new Set<bigint>();
+    const completions = messages.map(({ message: { id, keyHash, transport }, chained }) => {
+      if (!chained || keyHash === null || !sendsNow(transport)) return { id, keyHash: null };
+      wanted.add(keyHash);
+      return { id, keyHash };
+    });
+    if (wanted.size === 0) {
+      await this.store.complete(completions.map(({ id }) => id));
+      return wanted;
+    }
+    const { promoted, claimed, left } = await this.store.completeAndPromote(completions, terms());
+    for (const keyHash of left) wanted.delete(keyHash);
+    // Into the hand before the predecessors are out of it: whoever waits for a key's messages can follow them.
+    if (claimed.length > 0) hand(claimed);
+    if (promoted > claimed.length) bornDue();
+    return wanted;
+  }
+}
