@@ -1,0 +1,172 @@
+import { Logger } from '@nestjs/common';
+import type { ChannelModel, ConfirmChannel, Message, Options } from 'amqplib';
+import { randomUUID } from 'node:crypto';
+
+import type { Clock } from '../../core/clock';
+import { describeError, FailureQueueError } from '../../core/errors';
+import { FAILURE_HEADERS } from '../origin';
+import type { FailureQueues } from './failure-queues';
+import { type AmqpConnection, golevelup } from './golevelup';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+const CONFIRM_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 5_000;
+
+/**
+ * Puts messages into retry and dead-letter queues, each with the broker's confirmation.
+ *
+ * On a connection of its own: RabbitMQ stops reading from one that publishes while memory or disk run short, and with it
+ * would stop the acknowledgements, which free both. It is opened for the first failure.
+ *
+ * Every copy is mandatory. One that comes back means that somebody deleted the queue: it is declared again, once.
+ * A time-out or a lost connection leaves it open whether the copy is there. The caller then tries again or has the original
+ * delivered again, so there may be two; the inbox lets one take effect.
+ */
+export class FailurePublisher {
+  private readonly logger = new Logger('Idempotent');
+  /** Copies without an answer, and whether they came back. */
+  private readonly inFlight = new Map<string, 'sent' | 'returned'>();
+  private readonly declared = new WeakSet<FailureQueues>();
+  private amqp: AmqpConnection | null = null;
+  private channel: Promise<ConfirmChannel> | null = null;
+
+  constructor(
+    private readonly source: AmqpConnection,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Resolves when the broker has the copy in that queue. Rejects within a bound. */
+  async publish(
+    queues: FailureQueues,
+    queue: string,
+    content: Buffer,
+    options: Options.Publish,
+  ): Promise<void> {
+    if (!this.declared.has(queues)) await this.declare(queues, await this.connected());
+    if (await this.send(queue, content, options)) return;
+    await this.declare(queues, await this.connected());
+    if (await this.send(queue, content, options)) return;
+    throw new FailureQueueError(
+      queue,
+      'does not take messages: it was declared, and the broker finds no way to it.',
+    );
+  }
+
+  /** Declares a consumer's queues over a connection that is there already. */
+  async declare(queues: FailureQueues, connection: ChannelModel): Promise<void> {
+    await queues.declare(connection);
+    this.declared.add(queues);
+  }
+
+  async close(): Promise<void> {
+    const { amqp } = this;
+    this.amqp = null;
+    this.channel = null;
+    if (amqp === null) return;
+    // amqp-connection-manager never finishes to close while it is between two tries to connect.
+    await this.bounded(amqp.close(), CLOSE_TIMEOUT_MS, 'closing').catch((error: unknown) => {
+      this.logger.debug(`The connection for retries was left open: ${describeError(error)}`);
+    });
+  }
+
+  /** @returns false when the copy came back, because there is no such queue. */
+  private async send(queue: string, content: Buffer, options: Options.Publish): Promise<boolean> {
+    const channel = await this.openChannel();
+    const copy = randomUUID();
+    const headers = { ...(options.headers as object), [FAILURE_HEADERS.copy]: copy };
+    this.inFlight.set(copy, 'sent');
+    try {
+      const confirmed = new Promise<void>((resolve, reject) => {
+        channel.publish('', queue, content, { ...options, headers, mandatory: true }, (error: unknown) => {
+          if (error === null || error === undefined) resolve();
+          else
+            reject(
+              new FailureQueueError(queue, `refused a message: ${describeError(error)}`, { cause: error }),
+            );
+        });
+      });
+      await this.bounded(confirmed, CONFIRM_TIMEOUT_MS, `the confirmation from ${queue}`);
+      // What comes back comes before its confirmation.
+      return this.inFlight.get(copy) === 'sent';
+    } finally {
+      this.inFlight.delete(copy);
+    }
+  }
+
+  private openChannel(): Promise<ConfirmChannel> {
+    if (this.channel !== null) return this.channel;
+    const opening = this.connected().then(async (connection) => {
+      const channel = await connection.createConfirmChannel();
+      channel.on('return', (message: Message) => {
+        const copy: unknown = message.properties.headers?.[FAILURE_HEADERS.copy];
+        if (typeof copy === 'string' && this.inFlight.has(copy)) this.inFlight.set(copy, 'returned');
+      });
+      channel.on('error', (error: unknown) => {
+        this.logger.warn(`The broker closed the channel for retries: ${describeError(error)}`);
+      });
+      channel.once('close', () => {
+        this.forget(opening);
+      });
+      return channel;
+    });
+    this.channel = opening;
+    opening.catch(() => {
+      this.forget(opening);
+    });
+    return opening;
+  }
+
+  private forget(channel: Promise<ConfirmChannel>): void {
+    if (this.channel === channel) this.channel = null;
+  }
+
+  /** Waits for the connection, which the connection manager opens again by itself when it is lost. */
+  private async connected(): Promise<ChannelModel> {
+    this.amqp ??= this.connect();
+    const manager = this.amqp.managedConnection;
+    if (manager.connection !== undefined) return manager.connection;
+    let onConnect: (event: { connection: unknown }) => void = () => undefined;
+    const connected = new Promise<ChannelModel>((resolve) => {
+      onConnect = ({ connection }) => {
+        resolve(connection as ChannelModel);
+      };
+      manager.once('connect', onConnect);
+    });
+    try {
+      return await this.bounded(connected, CONNECT_TIMEOUT_MS, 'a connection for retries');
+    } finally {
+      manager.removeListener('connect', onConnect);
+    }
+  }
+
+  /** The application's own address, credentials and TLS; nothing else of it. */
+  private connect(): AmqpConnection {
+    const { configuration } = this.source;
+    const amqp = new (golevelup().AmqpConnection)({
+      ...configuration,
+      name: `${configuration.name}: retries of @Idempotent handlers`,
+      exchanges: [],
+      exchangeBindings: [],
+      queues: [],
+      channels: {},
+      handlers: {},
+      registerHandlers: false,
+      enableDirectReplyTo: false,
+      connectionInitOptions: { ...configuration.connectionInitOptions, wait: false },
+      logger: this.logger,
+    });
+    amqp.init().catch((error: unknown) => {
+      this.logger.error(`The connection for retries cannot be set up: ${describeError(error)}`);
+    });
+    return amqp;
+  }
+
+  private bounded<T>(work: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const cancel = this.clock.after(timeoutMs, () => {
+        reject(new Error(`Waited ${timeoutMs} ms in vain for ${what}`));
+      });
+      work.then(resolve, reject).finally(cancel);
+    });
+  }
+}
