@@ -1,0 +1,5 @@
+import { describeAlarmStore } from './alarm-store.contract';
+
+describe('AlarmStore on PostgreSQL', () => {
+  describeAlarmStore('postgres');
+});

@@ -1,0 +1,5 @@
+import { describeDeadLetterStore } from './dead-letter-store.contract';
+
+describe('DeadLetterStore on MariaDB', () => {
+  describeDeadLetterStore('mysql');
+});

@@ -1,0 +1,3 @@
+import { describeInspection } from './outbox-store-inspect.contract';
+
+describe('What an OutboxStore tells of rows on MariaDB', () => describeInspection('mysql'));

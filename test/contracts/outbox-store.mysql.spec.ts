@@ -1,0 +1,5 @@
+import { describeOutboxStore } from './outbox-store.contract';
+
+describe('OutboxStore on MariaDB', () => {
+  describeOutboxStore('mysql');
+});

@@ -1,0 +1,5 @@
+import { describeStateMachine } from './outbox-state-machine';
+
+describe('The states of a message on PostgreSQL', () => {
+  describeStateMachine('postgres');
+});
