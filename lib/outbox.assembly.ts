@@ -101,6 +101,7 @@ export function assemble(
     listener: relay.commitListener,
     options,
     clock: systemClock,
+    preparesStatements: () => true,
     foreignHosts: transactionHosts(discovery),
   });
   return {

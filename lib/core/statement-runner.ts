@@ -8,14 +8,25 @@ export interface StatementRunner {
   /** As `query`, for a statement that the server may keep planned. Absent where it cannot: see `execute()`. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   execute?(statement: HotStatement): Promise<any>;
+  /**
+   * Sends these as the last ones of the transaction: COMMIT follows in the same round trip. Called once at most, with all
+   * that is left to be done. Absent where each statement has to wait for the answer to the one before.
+   * @returns the answers, as of `query`
+   */
+  finish?(statements: readonly Statement[]): Promise<readonly unknown[]>;
+}
+
+export interface Statement {
+  readonly sql: string;
+  readonly parameters: unknown[];
+  /** See HotStatement. */
+  readonly name?: string;
 }
 
 /** A statement that is sent over and over with the same text, so that planning it once is enough. */
-export interface HotStatement {
+export interface HotStatement extends Statement {
   /** The same name always has the same text, in all processes and versions: it is made of the text. */
   readonly name: string;
-  readonly sql: string;
-  readonly parameters: unknown[];
 }
 
 /** Sends a hot statement in the fastest way that the connection knows. */

@@ -18,7 +18,7 @@ import type {
 import type { StatementRunner } from '../core/statement-runner';
 import { chunksOf, insertableChunks } from './chunks';
 import { duplicateIdOf, retryTransient } from './database-errors';
-import type { KeyLocks, Notifications, OutboxDialect } from './dialects/dialect.port';
+import type { Notifications, OutboxDialect } from './dialects/dialect.port';
 import { type ClaimedRow, toClaimed, toRecord, toSituation } from './message-row';
 import { checkMessage, isMessageId } from './message-limits';
 import type { RelayDataSource } from './relay-data-source';
@@ -69,13 +69,20 @@ export class TypeOrmOutboxStore implements OutboxStore {
       if (message.keyHash !== null) hashes.add(message.keyHash);
     }
     const sorted = [...hashes].sort((a, b) => (a < b ? -1 : 1));
-    const locks: KeyLocks =
-      sorted.length === 0 ? { seesCommitted: true } : await outbox.lockKeys(statements, sorted, birth);
-    const written: WrittenMessage[] = [];
-    for (const some of insertableChunks(messages, outbox.rowsMax, outbox.insertBytesMax)) {
-      written.push(...(await this.insert(statements, some, birth, locks)));
+    const chunks = insertableChunks(messages, outbox.rowsMax, outbox.insertBytesMax);
+    try {
+      return await outbox.write(statements, sorted, chunks, birth);
+    } catch (error) {
+      const id = duplicateIdOf(error);
+      if (id === null) throw error;
+      const message = messages.find((one) => one.id === id) ?? messages[0];
+      throw new InvalidMessageError(
+        message?.type ?? '',
+        'id',
+        `${id} is taken: another message in the outbox has it. Give each message an id of its own, or none.`,
+        { cause: error },
+      );
     }
-    return written;
   }
 
   async claim(
@@ -218,27 +225,6 @@ export class TypeOrmOutboxStore implements OutboxStore {
   private notifications(): Notifications {
     if (this.parts.notifications !== null) return this.parts.notifications;
     throw new OutboxConfigurationError('relay.listen', 'this database cannot notify; ask canNotify first.');
-  }
-
-  private async insert(
-    statements: StatementRunner,
-    messages: readonly StagedMessage[],
-    birth: Birth,
-    locks: KeyLocks,
-  ): Promise<readonly WrittenMessage[]> {
-    try {
-      return await this.parts.outbox.insert(statements, messages, birth, locks);
-    } catch (error) {
-      const id = duplicateIdOf(error);
-      if (id === null) throw error;
-      const message = messages.find((one) => one.id === id) ?? messages[0];
-      throw new InvalidMessageError(
-        message?.type ?? '',
-        'id',
-        `${id} is taken: another message in the outbox has it. Give each message an id of its own, or none.`,
-        { cause: error },
-      );
-    }
   }
 
   private async eachChunk<T, Result>(

@@ -1,7 +1,10 @@
 import { TransactionAbortedError } from '../core/errors';
+import { type StatementRunner } from '../core/statement-runner';
 import { type CommitListener } from '../core/transactions.port';
 import { runOutside } from './ambient-context';
 import { type OpenTransaction } from './open-transaction';
+import { pgClientOf } from './postgres/client';
+import { type DirectStatements } from './postgres/direct-statements';
 
 /** Sends a statement to the server, past all checks. */
 export type Send = (sql: string) => Promise<unknown>;
@@ -21,29 +24,35 @@ const FAILED_TRANSACTION = '25P02';
  * Why there, and not in TypeORM's before-commit hook: the hooks of all subscribers run at the same time, and one that
  * awaits something before it publishes would come after our INSERT. COMMIT itself is sent when all of them have ended.
  *
+ * On PostgreSQL the INSERT and COMMIT are one round trip: the transaction is as long as without messages, and the lock of a
+ * key is held for one trip. Nothing can go wrong by that: the server works in order, and skips COMMIT when the INSERT failed.
+ *
  * Crash points. Before the INSERT, or between it and COMMIT: nothing is stored, neither the change nor its messages.
  * COMMIT sent and no answer: both or neither; the caller sees an error, nobody hands over, and if it was both, the
  * rows' lease ends and the resend job takes them. After COMMIT, before the hand-over: the same.
  */
 export class CommitGate {
-  constructor(private readonly listener: CommitListener) {}
+  constructor(
+    private readonly listener: CommitListener,
+    private readonly direct: DirectStatements,
+  ) {}
 
   /** Writes the messages, commits, hands over. Rejects when the transaction is not committed, whatever the server says. */
   async commit(transaction: OpenTransaction, commit: () => Promise<unknown>, send: Send): Promise<unknown> {
     transaction.assertCommittable();
     if (transaction.suspect) await this.verify(transaction, send);
     transaction.committing = true;
-    await this.writeMessages(transaction);
-    transaction.assertCommittable();
-    transaction.sealed = true;
+    let committing: Promise<unknown> | undefined;
     try {
-      const answer = await commit();
+      await this.writeMessages(transaction, () => (committing = commit()));
+      if (committing === undefined) seal(transaction);
+      const answer = await (committing ?? commit());
       this.assertCommitted(transaction);
       return answer;
     } finally {
       // A subscriber of the application's may have thrown after the server's answer; the messages are committed all the same.
       if (transaction.isCommitted) this.handOver(transaction);
-      else transaction.end('rolled back');
+      else if (transaction.sealed) transaction.end('rolled back');
     }
   }
 
@@ -61,10 +70,22 @@ export class CommitGate {
   }
 
   /** Again and again until there are none left: somebody may publish while we write. */
-  private async writeMessages(transaction: OpenTransaction): Promise<void> {
+  private async writeMessages(transaction: OpenTransaction, commit: () => Promise<unknown>): Promise<void> {
+    const { runner, isolation } = transaction;
+    const client = pgClientOf(runner);
     for (let batch = transaction.staged.take(); batch.length > 0; batch = transaction.staged.take()) {
       try {
-        transaction.batches.push(await this.listener.write(transaction.runner, batch, transaction.isolation));
+        const statements: StatementRunner = {
+          query: (sql, parameters) => runner.query(sql, parameters),
+          ...(client !== null && {
+            finish: (last) => {
+              // From here on nobody may join: what is published now would be committed unwritten.
+              seal(transaction);
+              return this.direct.executeBefore(runner, client, last, commit);
+            },
+          }),
+        };
+        transaction.batches.push(await this.listener.write(statements, batch, isolation));
       } catch (error) {
         const cause = 'its messages could not be written';
         transaction.kill(cause);
@@ -92,6 +113,11 @@ export class CommitGate {
       for (const batch of transaction.batches.splice(0)) this.listener.committed(batch);
     });
   }
+}
+
+function seal(transaction: OpenTransaction): void {
+  transaction.assertCommittable();
+  transaction.sealed = true;
 }
 
 function isFailedTransaction(error: unknown): boolean {

@@ -1,10 +1,13 @@
 import { type DataSource, type QueryRunner } from 'typeorm';
 import { TransactionEndedError, TransactionPropagationError } from '../core/errors';
+import { type StatementRunner } from '../core/statement-runner';
 import { type CommitListener } from '../core/transactions.port';
 import { ambientScope } from './ambient-context';
 import { type CommitGate } from './commit-gate';
 import { type OpenTransaction, type TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
+import { pgClientOf } from './postgres/client';
+import { type DirectStatements } from './postgres/direct-statements';
 import { type Boundary, boundaryOf, briefly, commitsImplicitly, isWrite } from './sql-statements';
 import { isMysql } from './typeorm-internals';
 
@@ -54,6 +57,21 @@ export class HeldRunners {
       this.reportLost(runner);
       return release();
     };
+  }
+
+  /** The statements of whoever works in this transaction, with all checks. The same object each time. */
+  statementsOn(transaction: OpenTransaction, direct: DirectStatements): StatementRunner {
+    this.hold(transaction);
+    const { runner } = transaction;
+    const client = pgClientOf(runner);
+    if (client === null) return runner;
+    return (transaction.statements ??= {
+      query: (sql, parameters) => runner.query(sql, parameters),
+      execute: (statement) => {
+        const send = (): Promise<unknown> => direct.execute(runner, client, statement);
+        return this.pass(runner, statement.sql, send, (sql) => runner.query(sql));
+      },
+    });
   }
 
   private pass(

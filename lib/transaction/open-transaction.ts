@@ -1,5 +1,6 @@
 import { type QueryRunner } from 'typeorm';
 import { TransactionAbortedError, TransactionRollbackOnlyError } from '../core/errors';
+import { type StatementRunner } from '../core/statement-runner';
 import { type WrittenBatch } from '../core/transactions.port';
 import { StagedMessages } from './staged-messages';
 
@@ -71,6 +72,8 @@ export class OpenTransaction {
   /** COMMIT is on its way. Nothing may join any more. */
   sealed = false;
   readonly escapedWrites = new Set<string>();
+  /** What works in it sends statements by; made when first asked for. */
+  statements: StatementRunner | null = null;
   /** Called once, when it has ended. */
   ended: () => void = () => undefined;
   private state: 'open' | 'committed' | 'rolled back' = 'open';

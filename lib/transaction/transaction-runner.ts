@@ -15,6 +15,8 @@ import { type HeldRunners } from './held-runner';
 import { routeTransaction } from './manager-accessor';
 import { type OpenTransaction, TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
+import { pgClientOf } from './postgres/client';
+import { deferBegin } from './postgres/deferred-begin';
 import { depthOf, destroyConnection, restoreDepth } from './typeorm-internals';
 
 type Work<T> = () => Promise<T>;
@@ -44,7 +46,11 @@ export class TransactionRunner {
     const runner = this.dataSource.createQueryRunner();
     if (waitMs !== null) await this.connectWithin(runner, name, waitMs);
     let transaction: OpenTransaction | undefined;
+    let giveUpBegin: (() => void) | undefined;
     try {
+      await runner.connect();
+      const client = pgClientOf(runner);
+      if (client !== null) giveUpBegin = deferBegin(client);
       await runner.startTransaction(isolation);
       transaction = this.transactions.open(runner, name);
       this.runners.hold(transaction);
@@ -58,6 +64,7 @@ export class TransactionRunner {
       await this.rollBack(runner);
       throw error;
     } finally {
+      giveUpBegin?.();
       await runner.release();
     }
   }

@@ -1,4 +1,4 @@
-import { type DataSource, type EntityManager, type QueryRunner } from 'typeorm';
+import { type DataSource, type EntityManager, type Logger, type QueryRunner } from 'typeorm';
 
 /** What TypeORM keeps on a query runner and does not publish. The same names in 0.3.20 and 1.x. */
 interface RunnerInternals {
@@ -9,6 +9,26 @@ interface RunnerInternals {
   releasePostgresConnection?(error: Error): Promise<void>;
   /** MySQL: mysql2's connection. */
   databaseConnection?: { destroy?(): void };
+  readonly broadcaster: Broadcaster;
+}
+
+/** What collects the promises of subscribers. */
+interface BroadcasterResult {
+  count: number;
+  promises: Promise<unknown>[];
+}
+
+interface Broadcaster {
+  broadcastBeforeQueryEvent(result: BroadcasterResult, query: string, parameters: unknown[]): void;
+  broadcastAfterQueryEvent(
+    result: BroadcasterResult,
+    query: string,
+    parameters: unknown[],
+    success: boolean,
+    durationMs: number | undefined,
+    answer: unknown,
+    error: unknown,
+  ): void;
 }
 
 function internals(runner: QueryRunner): RunnerInternals {
@@ -59,4 +79,43 @@ export async function destroyConnection(runner: QueryRunner, error: Error): Prom
   const hidden = internals(runner);
   if (hidden.releasePostgresConnection) await hidden.releasePostgresConnection(error);
   else hidden.databaseConnection?.destroy?.();
+}
+
+export function loggerOf(runner: QueryRunner): Logger {
+  return dataSourceOf(runner).logger;
+}
+
+/** Tells subscribers of a statement that is sent past TypeORM. They may refuse it. */
+export async function announce(runner: QueryRunner, sql: string, parameters: unknown[]): Promise<void> {
+  const result: BroadcasterResult = { count: 0, promises: [] };
+  internals(runner).broadcaster.broadcastBeforeQueryEvent(result, sql, parameters);
+  if (result.promises.length > 0) await Promise.all(result.promises);
+}
+
+/** Tells subscribers what became of it, and the logger, where it took longer than the data source allows. */
+export async function heard(
+  runner: QueryRunner,
+  { sql, parameters }: { readonly sql: string; readonly parameters: unknown[] },
+  outcome: {
+    readonly success: boolean;
+    readonly durationMs?: number;
+    readonly answer?: unknown;
+    readonly error?: unknown;
+  },
+): Promise<void> {
+  const { success, durationMs, answer, error } = outcome;
+  const result: BroadcasterResult = { count: 0, promises: [] };
+  internals(runner).broadcaster.broadcastAfterQueryEvent(
+    result,
+    sql,
+    parameters,
+    success,
+    durationMs,
+    answer,
+    error,
+  );
+  const { maxQueryExecutionTime } = dataSourceOf(runner).options;
+  if (maxQueryExecutionTime && durationMs !== undefined && durationMs > maxQueryExecutionTime)
+    loggerOf(runner).logQuerySlow(durationMs, sql, parameters, runner);
+  if (result.promises.length > 0) await Promise.all(result.promises);
 }

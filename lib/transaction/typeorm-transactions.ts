@@ -18,6 +18,7 @@ import { ManagerAccessor } from './manager-accessor';
 import { type TransactionScope } from './open-transaction';
 import { OpenTransactions } from './open-transactions';
 import { OutboxSubscriber } from './outbox.subscriber';
+import { DirectStatements } from './postgres/direct-statements';
 import { TransactionRunner } from './transaction-runner';
 import { dataSourceOf, runnerOf } from './typeorm-internals';
 
@@ -31,6 +32,8 @@ export interface TypeOrmTransactionsParts {
     readonly connectionWaitMs: number;
   };
   readonly clock: Clock;
+  /** Whether the server keeps prepared statements for whoever is connected; behind some poolers it does not. @default no */
+  readonly preparesStatements?: () => boolean;
   /** The `TransactionHost`s of `@nestjs-cls/transactional`, of whatever data source. Called often. */
   readonly foreignHosts?: () => readonly unknown[];
 }
@@ -47,20 +50,24 @@ export class TypeOrmTransactions implements Transactions {
   private readonly dataSource: DataSource;
   private readonly waitMs: number;
   private readonly transactions = new OpenTransactions();
+  private readonly direct: DirectStatements;
   private readonly runners: HeldRunners;
   private readonly runner: TransactionRunner;
   private readonly subscriber: OutboxSubscriber;
   private readonly accessor: ManagerAccessor;
   private readonly foreign: ForeignTransactions;
 
-  constructor({ dataSource, listener, options, clock, foreignHosts = () => [] }: TypeOrmTransactionsParts) {
+  constructor(parts: TypeOrmTransactionsParts) {
+    const { dataSource, listener, options, clock, foreignHosts = () => [] } = parts;
     // Read here and now, outside of every transaction: `typeorm-transactional` makes a getter of it.
     const manager: EntityManager = runOutside(undefined, () => dataSource.manager);
     const { transactions } = this;
     this.dataSource = dataSource;
     this.waitMs = options.connectionWaitMs;
     this.foreign = new ForeignTransactions(dataSource, manager, foreignHosts);
-    this.runners = new HeldRunners(dataSource, new CommitGate(listener), listener, transactions);
+    this.direct = new DirectStatements(parts.preparesStatements ?? (() => false));
+    const gate = new CommitGate(listener, this.direct);
+    this.runners = new HeldRunners(dataSource, gate, listener, transactions);
     this.runner = new TransactionRunner(dataSource, transactions, this.runners, clock, (runner) =>
       this.routeOn(runner),
     );
@@ -111,7 +118,7 @@ export class TypeOrmTransactions implements Transactions {
   current(): StatementRunner {
     const scope = this.scopeHere();
     if (scope === undefined) throw this.missing('This');
-    return scope.transaction.runner;
+    return this.runners.statementsOn(scope.transaction, this.direct);
   }
 
   stage(messages: readonly StagedMessage[], handle?: TransactionHandle): void {

@@ -33,14 +33,15 @@ export interface OutboxDialect {
   /** Runs work while no other process does the same. */
   exclusively(database: RelayDataSource, work: (statements: StatementRunner) => Promise<void>): Promise<void>;
 
-  /** Takes the locks of these keys until the caller's transaction ends. Sorted, so that no two deadlock. */
-  lockKeys(statements: StatementRunner, keyHashes: readonly bigint[], birth: Birth): Promise<KeyLocks>;
-  /** One INSERT. `messages` fits into one statement. */
-  insert(
+  /**
+   * Takes the locks of these keys until the caller's transaction ends, then inserts. Keys are sorted, so that no two
+   * transactions deadlock. Each chunk fits into one statement.
+   */
+  write(
     statements: StatementRunner,
-    messages: readonly StagedMessage[],
+    keyHashes: readonly bigint[],
+    chunks: readonly (readonly StagedMessage[])[],
     birth: Birth,
-    locks: KeyLocks,
   ): Promise<readonly WrittenMessage[]>;
 
   claim(
@@ -83,11 +84,6 @@ export interface OutboxDialect {
   /** The row that was asked for, then those that hold it, first in each status; empty: no such row. */
   inspect(database: RelayDataSource, id: string): Promise<readonly SituationRow[]>;
   purge(database: RelayDataSource, terms: PurgeTerms): Promise<number>;
-}
-
-export interface KeyLocks {
-  /** Whether a fresh statement of this transaction sees all that was committed before the locks were taken. */
-  readonly seesCommitted: boolean;
 }
 
 export interface Promoted {

@@ -17,7 +17,7 @@ import type { ClaimedRow, RecordRow, SituationRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import { type StatsRow, toStats } from '../../stats-row';
 import type { TableNames } from '../../table-names';
-import type { KeyLocks, OutboxDialect, Promoted } from '../dialect.port';
+import type { OutboxDialect, Promoted } from '../dialect.port';
 import { MysqlInspection } from './inspection';
 import { type Changed, inChunks, interval, marks, NOW, ROWS_MAX } from './columns';
 import { MysqlPromotion } from './promotion';
@@ -80,17 +80,13 @@ export class MysqlOutbox implements OutboxDialect {
     });
   }
 
-  lockKeys(statements: StatementRunner, keyHashes: readonly bigint[], birth: Birth): Promise<KeyLocks> {
-    return this.writer.lockKeys(statements, keyHashes, birth);
-  }
-
-  insert(
+  write(
     statements: StatementRunner,
-    messages: readonly StagedMessage[],
+    keyHashes: readonly bigint[],
+    chunks: readonly (readonly StagedMessage[])[],
     birth: Birth,
-    locks: KeyLocks,
   ): Promise<readonly WrittenMessage[]> {
-    return this.writer.insert(statements, messages, birth, locks);
+    return this.writer.write(statements, keyHashes, chunks, birth);
   }
 
   claim(

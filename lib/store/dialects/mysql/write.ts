@@ -5,10 +5,14 @@ import type { StatementRunner } from '../../../core/statement-runner';
 import { fitText } from '../../message-limits';
 import { KEY_BUCKETS } from '../../migrations/schema-version';
 import type { TableNames } from '../../table-names';
-import type { KeyLocks } from '../dialect.port';
 import { integer, integers, interval, NOW } from './columns';
 import type { MysqlQueries } from './queries';
 import type { MysqlServer } from './server';
+
+interface KeyLocks {
+  /** Whether a fresh statement of this transaction sees all that was committed before the locks were taken. */
+  readonly seesCommitted: boolean;
+}
 
 /*
  * Order within a key, on MySQL and MariaDB.
@@ -31,7 +35,24 @@ export class MysqlWriter {
     private readonly server: (statements: StatementRunner) => Promise<MysqlServer>,
   ) {}
 
-  async lockKeys(statements: StatementRunner, keyHashes: readonly bigint[], birth: Birth): Promise<KeyLocks> {
+  async write(
+    statements: StatementRunner,
+    keyHashes: readonly bigint[],
+    chunks: readonly (readonly StagedMessage[])[],
+    birth: Birth,
+  ): Promise<readonly WrittenMessage[]> {
+    const locks =
+      keyHashes.length === 0 ? { seesCommitted: true } : await this.lockKeys(statements, keyHashes, birth);
+    const written: WrittenMessage[] = [];
+    for (const messages of chunks) written.push(...(await this.insert(statements, messages, birth, locks)));
+    return written;
+  }
+
+  private async lockKeys(
+    statements: StatementRunner,
+    keyHashes: readonly bigint[],
+    birth: Birth,
+  ): Promise<KeyLocks> {
     const { isolationVariable } = await this.server(statements);
     const buckets = [...new Set(keyHashes.map(bucketOf))].sort((a, b) => a - b);
     const rows = (await statements.query(
@@ -48,7 +69,7 @@ export class MysqlWriter {
     return { seesCommitted: isolation === 'READ COMMITTED' || isolation === 'READ UNCOMMITTED' };
   }
 
-  async insert(
+  private async insert(
     statements: StatementRunner,
     messages: readonly StagedMessage[],
     birth: Birth,

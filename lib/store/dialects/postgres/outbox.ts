@@ -18,7 +18,7 @@ import type { ClaimedRow, RecordRow, SituationRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import { type StatsRow, toStats } from '../../stats-row';
 import type { TableNames } from '../../table-names';
-import type { KeyLocks, OutboxDialect, Promoted } from '../dialect.port';
+import type { OutboxDialect, Promoted } from '../dialect.port';
 import { PostgresInspection } from './inspection';
 import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
 import { PostgresPromotion } from './promotion';
@@ -77,16 +77,13 @@ export class PostgresOutbox implements OutboxDialect {
     });
   }
 
-  lockKeys(statements: StatementRunner, keyHashes: readonly bigint[]): Promise<KeyLocks> {
-    return this.writer.lockKeys(statements, keyHashes);
-  }
-
-  insert(
+  write(
     statements: StatementRunner,
-    messages: readonly StagedMessage[],
+    keyHashes: readonly bigint[],
+    chunks: readonly (readonly StagedMessage[])[],
     birth: Birth,
   ): Promise<readonly WrittenMessage[]> {
-    return this.writer.insert(statements, messages, birth);
+    return this.writer.write(statements, keyHashes, chunks, birth);
   }
 
   async claim(

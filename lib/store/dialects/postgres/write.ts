@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import type { StagedMessage } from '../../../core/message';
 import { holdingStatuses } from '../../../core/message-status';
 import type { Birth, WrittenMessage } from '../../../core/outbox-store.port';
-import type { StatementRunner } from '../../../core/statement-runner';
+import type { Statement, StatementRunner } from '../../../core/statement-runner';
+import { type HotText, hot } from '../../hot-text';
 import { fitText } from '../../message-limits';
 import type { TableNames } from '../../table-names';
-import type { KeyLocks } from '../dialect.port';
 import { firstOfKey } from './columns';
 
 /*
@@ -30,7 +30,12 @@ const KEYS_MAX = 512;
 
 export class PostgresWriter {
   private readonly gateLock: string;
+  private readonly lockAll = hot('SELECT pg_advisory_xact_lock($1::bigint)');
+  private readonly lockSome = hot(`SELECT pg_advisory_xact_lock_shared($1::bigint)
+ UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`);
   private readonly heldKeys: (keys: string) => string;
+  /** The INSERTs of one message, by what their text depends on. */
+  private readonly single = new Map<string, HotText>();
 
   constructor(
     private readonly names: TableNames,
@@ -51,52 +56,81 @@ export class PostgresWriter {
 `;
   }
 
-  async lockKeys(statements: StatementRunner, keyHashes: readonly bigint[]): Promise<KeyLocks> {
-    if (keyHashes.length > KEYS_MAX) {
-      await statements.query('SELECT pg_advisory_xact_lock($1::bigint)', [this.gateLock]);
-    } else {
-      await statements.query(
-        `SELECT pg_advisory_xact_lock_shared($1::bigint)
-         UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`,
-        [this.gateLock, keyHashes.map(String)],
-      );
-    }
-    return { seesCommitted: true };
-  }
-
-  async insert(
+  /** One round trip, with COMMIT in it, wherever the connection can do that. */
+  async write(
     statements: StatementRunner,
-    messages: readonly StagedMessage[],
+    keyHashes: readonly bigint[],
+    chunks: readonly (readonly StagedMessage[])[],
     birth: Birth,
   ): Promise<readonly WrittenMessage[]> {
+    const locks = keyHashes.length === 0 ? [] : [this.lock(keyHashes)];
+    const inserts = chunks.map((messages) => this.insertOf(messages, birth));
+    const answers = await inOrder(statements, [...locks, ...inserts]);
+    const statuses = new Map<string, WrittenMessage['status']>();
+    for (const rows of answers.slice(locks.length) as WrittenMessage[][]) {
+      for (const { id, status } of rows) statuses.set(id, status);
+    }
+    return chunks.flat().map(({ id }) => ({ id, status: statuses.get(id) ?? 'blocked' }));
+  }
+
+  private lock(keyHashes: readonly bigint[]): Statement {
+    return keyHashes.length > KEYS_MAX
+      ? { ...this.lockAll, parameters: [this.gateLock] }
+      : { ...this.lockSome, parameters: [this.gateLock, keyHashes.map(String)] };
+  }
+
+  private insertOf(messages: readonly StagedMessage[], birth: Birth): Statement {
     const keys = new Set<bigint>();
     for (const { keyHash } of messages) if (keyHash !== null) keys.add(keyHash);
     // A parameter that no row names has no type, and the server refuses it.
     const claims = messages.some((message) => isClaimed(message, birth));
     const parameters: unknown[] = claims ? [birth.token, fitText(birth.owner, 255)] : [];
+    for (const message of messages) pushParameters(parameters, message);
+    if (keys.size > 0) parameters.push(Array.from(keys, String));
+    return { ...this.textOf(messages, birth, claims), parameters };
+  }
+
+  /** Nearly always it is one message that is due at once: one of four texts, or of a few more with other leases. */
+  private textOf(
+    messages: readonly StagedMessage[],
+    birth: Birth,
+    claims: boolean,
+  ): Pick<Statement, 'sql' | 'name'> {
+    const [message] = messages;
+    if (messages.length !== 1 || message === undefined || message.delayMs > 0 || message.expiresInMs !== null)
+      return { sql: this.insertSql(messages, birth, claims) };
+    const shape = `${message.keyHash !== null} ${claims ? birth.leaseMs : 0}`;
+    const known = this.single.get(shape);
+    if (known !== undefined) return known;
+    const text = hot(this.insertSql(messages, birth, claims));
+    this.single.set(shape, text);
+    return text;
+  }
+
+  private insertSql(messages: readonly StagedMessage[], birth: Birth, claims: boolean): string {
     const seen = new Set<bigint>();
+    let last = claims ? 2 : 0;
     const values = messages.map((message) => {
-      const first = parameters.length + 1;
-      parameters.push(...parametersOf(message));
-      const marks = Array.from(
-        { length: parameters.length + 1 - first },
-        (_, column) => `$${first + column}`,
-      );
+      const marks = Array.from({ length: PARAMETERS }, () => `$${(last += 1)}`);
       return `(${marks.join(',')},${statusOf(message, seen, marks)},${timesOf(message, birth)})`;
     });
-    if (keys.size > 0) parameters.push(Array.from(keys, String));
-    const heldKeys = keys.size === 0 ? '' : this.heldKeys(`$${parameters.length}`);
-    const sql = `${heldKeys}INSERT INTO ${this.names.message} (${COLUMNS})
+    return `${seen.size === 0 ? '' : this.heldKeys(`$${last + 1}`)}INSERT INTO ${this.names.message} (${COLUMNS})
 VALUES ${values.join(',\n')} RETURNING id::text AS id, status`;
-    const rows = (await statements.query(sql, parameters)) as WrittenMessage[];
-    const statuses = new Map(rows.map((row) => [row.id, row.status]));
-    return messages.map(({ id }) => ({ id, status: statuses.get(id) ?? 'blocked' }));
   }
 }
 
-/** In the order of `parametersOf`, `statusOf` and `timesOf`. */
+async function inOrder(statements: StatementRunner, all: readonly Statement[]): Promise<readonly unknown[]> {
+  if (statements.finish !== undefined) return statements.finish(all);
+  const answers: unknown[] = [];
+  for (const { sql, parameters } of all) answers.push(await statements.query(sql, parameters));
+  return answers;
+}
+
+/** In the order of `pushParameters`, `statusOf` and `timesOf`. */
 const COLUMNS = `id, transport, destination, type, "key", key_hash, tenant, source, payload, content_type, content_encoding,
   schema_version, headers, status, claims, claim_token, claimed_by, created_at, available_at, next_attempt_at, expires_at`;
+/** How many of them `pushParameters` gives, and which is the key's digest. */
+const PARAMETERS = 13;
 const KEY_HASH = 5;
 
 /** The first one of its key may be the head; the others of the batch wait behind it. */
@@ -127,8 +161,8 @@ function isClaimed({ delayMs }: StagedMessage, { leaseMs }: Birth): boolean {
   return delayMs === 0 && leaseMs > 0;
 }
 
-function parametersOf(message: StagedMessage): unknown[] {
-  return [
+function pushParameters(parameters: unknown[], message: StagedMessage): void {
+  parameters.push(
     message.id,
     message.transport,
     message.destination,
@@ -142,5 +176,5 @@ function parametersOf(message: StagedMessage): unknown[] {
     message.contentEncoding,
     message.schemaVersion,
     JSON.stringify(message.headers),
-  ];
+  );
 }

@@ -1,0 +1,70 @@
+import { type QueryRunner } from 'typeorm';
+
+/** `pg`'s client, as far as statements are sent over it past TypeORM. */
+export interface PgClient {
+  query(
+    config: string | PgStatement | Submittable,
+    values?: unknown[],
+    callback?: unknown,
+  ): Promise<PgAnswer>;
+  getTypeParser(oid: number, format?: string): unknown;
+  readonly processID: number;
+  readonly constructor: { readonly Query: PgQueryType };
+}
+
+export interface PgStatement {
+  readonly text: string;
+  readonly values?: unknown[] | undefined;
+  /** The server keeps it planned under this name. */
+  readonly name?: string | undefined;
+  /** `extended`: also without values. Unknown, and so without effect, before pg 8.12. */
+  readonly queryMode?: 'extended';
+}
+
+export interface PgAnswer {
+  readonly rows: unknown[];
+  readonly rowCount: number | null;
+  /** What was really done: to COMMIT, `ROLLBACK` may be the answer. */
+  readonly command: string;
+}
+
+/** `pg`'s own object of one query, which speaks the protocol and makes the answer. */
+export interface PgQuery extends Submittable {
+  readonly name?: string;
+}
+
+export type PgQueryType = new (
+  config: PgStatement & { readonly types: Pick<PgClient, 'getTypeParser'> },
+  values: undefined,
+  callback: (error: Error | null, answer?: PgAnswer) => void,
+) => PgQuery;
+
+/** What `client.query()` takes besides texts, as `pg-cursor` and `pg-query-stream` are: told of the server's messages. */
+export interface Submittable {
+  submit(connection: PgConnection): Error | null | undefined;
+  handleRowDescription(message: unknown): void;
+  handleDataRow(message: unknown): void;
+  handleCommandComplete(message: unknown, connection: PgConnection): void;
+  handleEmptyQuery(connection: PgConnection): void;
+  handlePortalSuspended(connection: PgConnection): void;
+  handleCopyInResponse(connection: PgConnection): void;
+  handleCopyData(message: unknown, connection: PgConnection): void;
+  handleError(error: Error, connection: PgConnection): void;
+  handleReadyForQuery(connection: PgConnection): void;
+}
+
+export interface PgConnection {
+  readonly stream: { cork?(): void; uncork?(): void };
+  sync(): void;
+}
+
+/** The client of a connected runner; null where it is another driver than `pg`'s own JavaScript one. */
+export function pgClientOf(runner: QueryRunner): PgClient | null {
+  const { databaseConnection: client } = runner as unknown as { databaseConnection?: PgClient | null };
+  const isClient =
+    typeof client?.query === 'function' &&
+    typeof client.getTypeParser === 'function' &&
+    typeof client.processID === 'number' &&
+    typeof client.constructor.Query === 'function';
+  return isClient ? client : null;
+}

@@ -1,0 +1,114 @@
+import {
+  type PgAnswer,
+  type PgClient,
+  type PgConnection,
+  type PgQuery,
+  type PgStatement,
+  type Submittable,
+} from './client';
+
+/**
+ * Several statements in one round trip: written to the socket at once, with one Sync after the last, so that the server
+ * answers once, and skips all that follows a failure. None of them may consist of several statements.
+ *
+ * `pg`'s own query objects make the protocol's messages and read the answers; this one takes turns among them, and keeps
+ * their Syncs back but the last one's.
+ */
+export class QueryBatch implements Submittable {
+  /** Set by the client where it limits a query's time. */
+  callback: ((error: Error | null) => void) | undefined;
+  private readonly queries: PgQuery[] = [];
+  private readonly rejects: ((error: Error) => void)[] = [];
+  /** The one whose answer is next. */
+  private at = 0;
+  private readonly types: Pick<PgClient, 'getTypeParser'>;
+
+  constructor(private readonly client: PgClient) {
+    this.types = { getTypeParser: (oid, format) => client.getTypeParser(oid, format) };
+  }
+
+  /** For the client, which keeps account of the prepared statements by the query that is answered. */
+  get name(): string | undefined {
+    return this.queries[this.at]?.name;
+  }
+
+  get text(): string | undefined {
+    return (this.queries[this.at] as { text?: string } | undefined)?.text;
+  }
+
+  /** @returns the answer; it rejects when this statement fails, or one before it. */
+  add(statement: PgStatement): Promise<PgAnswer> {
+    return new Promise((resolve, reject) => {
+      this.rejects.push(reject);
+      const { Query } = this.client.constructor;
+      const config = { ...statement, queryMode: 'extended' as const, types: this.types };
+      this.queries.push(
+        new Query(config, undefined, (error, answer) => {
+          if (error === null || error === undefined) resolve(answer!);
+          else reject(error);
+        }),
+      );
+    });
+  }
+
+  /** It is not going to be sent. */
+  abandon(error: Error): void {
+    for (const reject of this.rejects) reject(error);
+  }
+
+  submit(connection: PgConnection): Error | null {
+    const unsynced = Object.create(connection, { sync: { value: () => undefined } }) as PgConnection;
+    connection.stream.cork?.();
+    try {
+      const last = this.queries.length - 1;
+      this.queries.forEach((query, index) => query.submit(index === last ? connection : unsynced));
+    } finally {
+      connection.stream.uncork?.();
+    }
+    return null;
+  }
+
+  handleRowDescription(message: unknown): void {
+    this.queries[this.at]?.handleRowDescription(message);
+  }
+
+  handleDataRow(message: unknown): void {
+    this.queries[this.at]?.handleDataRow(message);
+  }
+
+  handleCommandComplete(message: unknown, connection: PgConnection): void {
+    this.queries[this.at]?.handleCommandComplete(message, connection);
+    this.at += 1;
+  }
+
+  handleEmptyQuery(connection: PgConnection): void {
+    this.queries[this.at]?.handleEmptyQuery(connection);
+    this.at += 1;
+  }
+
+  handlePortalSuspended(connection: PgConnection): void {
+    this.queries[this.at]?.handlePortalSuspended(connection);
+  }
+
+  handleCopyInResponse(connection: PgConnection): void {
+    this.queries[this.at]?.handleCopyInResponse(connection);
+  }
+
+  handleCopyData(message: unknown, connection: PgConnection): void {
+    this.queries[this.at]?.handleCopyData(message, connection);
+  }
+
+  /** Those before the failed one are done; those after it were skipped, and fail for the same reason. */
+  handleError(error: Error, connection: PgConnection): void {
+    this.queries.forEach((query, index) => {
+      if (index < this.at) query.handleReadyForQuery(connection);
+      else query.handleError(error, connection);
+    });
+    this.callback?.(error);
+  }
+
+  handleReadyForQuery(connection: PgConnection): void {
+    for (const query of this.queries) query.handleReadyForQuery(connection);
+    this.callback?.(null);
+  }
+}
