@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 
+import type { StatementRunner } from '../../../lib/core/statement-runner';
 import type { OutboxAssembly } from '../../../lib/outbox.assembly';
 import type { KillPoint } from '../protocol';
 import type { Journal } from './journal';
@@ -36,6 +37,11 @@ export class KillPoints {
     if (this.counts(point)) setImmediate(() => this.die(point));
   };
 
+  /** Whether it is to die there, at this passage or a later one. */
+  isArmed(point: KillPoint): boolean {
+    return this.armed?.point === point;
+  }
+
   private counts(point: KillPoint): boolean {
     if (this.armed?.point !== point) return false;
     this.armed.passages -= 1;
@@ -52,13 +58,19 @@ export class KillPoints {
 
 /** Marks the lines of the outbox itself. */
 export function installKillPoints(
-  { pass, passNextTurn }: KillPoints,
+  killPoints: KillPoints,
   { stores, relay, transports }: OutboxAssembly,
 ): void {
+  const { pass, passNextTurn } = killPoints;
   const { outbox: store } = stores;
   const write = store.write.bind(store);
-  store.write = async (...args) => {
-    const written = await write(...args);
+  store.write = async (statements, ...args) => {
+    // On PostgreSQL the INSERT and COMMIT are one round trip; to die between them, they are sent one by one.
+    const oneByOne: StatementRunner = { query: (...given) => statements.query(...given) };
+    const written = await write(
+      killPoints.isArmed('after the row is inserted') ? oneByOne : statements,
+      ...args,
+    );
     pass('after the row is inserted');
     return written;
   };
@@ -119,8 +131,7 @@ export function installDriverKillPoints({ pass, passNextTurn }: KillPoints): voi
   for (const { prototype } of drivers) {
     const query = prototype.query;
     prototype.query = function (this: WithQuery, ...args: unknown[]): unknown {
-      const sql = typeof args[0] === 'string' ? args[0] : (args[0] as { text?: string; sql?: string }).text;
-      if (sql !== 'COMMIT') return query.apply(this, args);
+      if (!textsOf(args[0]).includes('COMMIT')) return query.apply(this, args);
       pass('before COMMIT is sent');
       const result = query.apply(this, args);
       passNextTurn('when COMMIT is sent, before its answer');
@@ -135,4 +146,11 @@ export function installDriverKillPoints({ pass, passNextTurn }: KillPoints): voi
     pass("after a handler's commit, before the ack");
     ack.apply(this, args);
   };
+}
+
+/** Of a text, a query object, or several that are sent at once. */
+function textsOf(query: unknown): (string | undefined)[] {
+  if (typeof query === 'string') return [query];
+  const { queries, text } = query as { queries?: { text?: string }[]; text?: string };
+  return queries === undefined ? [text] : queries.map((one) => one.text);
 }

@@ -152,8 +152,9 @@ describe.each(['postgres', 'mysql'] as const)('messages of two instances on %s',
 
     const { outbox: store } = one.parts.stores;
     const write = store.write.bind(store);
-    store.write = async (...given) => {
-      const result = await write(...given);
+    store.write = async (statements, ...given) => {
+      // Its COMMIT is to come later than its INSERT, so that there is a last moment to look into.
+      const result = await write({ query: (...args) => statements.query(...args) }, ...given);
       written?.fire();
       await goOn?.wait();
       return result;

@@ -31,9 +31,13 @@ const KEYS_MAX = 512;
 export class PostgresWriter {
   private readonly gateLock: string;
   private readonly lockAll = hot('SELECT pg_advisory_xact_lock($1::bigint)');
+  private readonly lockOne = hot(
+    'SELECT pg_advisory_xact_lock_shared($1::bigint), pg_advisory_xact_lock($2::bigint)',
+  );
   private readonly lockSome = hot(`SELECT pg_advisory_xact_lock_shared($1::bigint)
  UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`);
-  private readonly heldKeys: (keys: string) => string;
+  /** Whether a key is held, as far as this transaction can know. */
+  private readonly isHeld: (keyHash: string) => string;
   /** The INSERTs of one message, by what their text depends on. */
   private readonly single = new Map<string, HotText>();
 
@@ -46,14 +50,12 @@ export class PostgresWriter {
       .digest()
       .readBigInt64BE(0)
       .toString();
-    const holding = holdingStatuses(onDeadLetter)
-      .map((status) => `${firstOfKey(names.message, '1', status, 'k.hash')} IS NOT NULL`)
-      .join(' OR ');
-    this.heldKeys = (keys) => `WITH held AS MATERIALIZED (
-  SELECT k.hash FROM unnest(${keys}::bigint[]) AS k(hash)
-  WHERE CASE WHEN current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN ${holding} ELSE true END
-)
-`;
+    this.isHeld = (keyHash) => {
+      const holding = holdingStatuses(onDeadLetter)
+        .map((status) => `${firstOfKey(names.message, '1', status, keyHash)} IS NOT NULL`)
+        .join(' OR ');
+      return `CASE WHEN current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN ${holding} ELSE true END`;
+    };
   }
 
   /** One round trip, with COMMIT in it, wherever the connection can do that. */
@@ -70,13 +72,17 @@ export class PostgresWriter {
     for (const rows of answers.slice(locks.length) as WrittenMessage[][]) {
       for (const { id, status } of rows) statuses.set(id, status);
     }
-    return chunks.flat().map(({ id }) => ({ id, status: statuses.get(id) ?? 'blocked' }));
+    return chunks.flat().map(({ id, keyHash }) => ({
+      id,
+      status: keyHash === null ? 'pending' : (statuses.get(id) ?? 'blocked'),
+    }));
   }
 
   private lock(keyHashes: readonly bigint[]): Statement {
-    return keyHashes.length > KEYS_MAX
-      ? { ...this.lockAll, parameters: [this.gateLock] }
-      : { ...this.lockSome, parameters: [this.gateLock, keyHashes.map(String)] };
+    const [first] = keyHashes;
+    if (keyHashes.length === 1) return { ...this.lockOne, parameters: [this.gateLock, String(first)] };
+    if (keyHashes.length > KEYS_MAX) return { ...this.lockAll, parameters: [this.gateLock] };
+    return { ...this.lockSome, parameters: [this.gateLock, keyHashes.map(String)] };
   }
 
   private insertOf(messages: readonly StagedMessage[], birth: Birth): Statement {
@@ -86,7 +92,7 @@ export class PostgresWriter {
     const claims = messages.some((message) => isClaimed(message, birth));
     const parameters: unknown[] = claims ? [birth.token, fitText(birth.owner, 255)] : [];
     for (const message of messages) pushParameters(parameters, message);
-    if (keys.size > 0) parameters.push(Array.from(keys, String));
+    if (keys.size > 0 && messages.length > 1) parameters.push(Array.from(keys, String));
     return { ...this.textOf(messages, birth, claims), parameters };
   }
 
@@ -110,12 +116,23 @@ export class PostgresWriter {
   private insertSql(messages: readonly StagedMessage[], birth: Birth, claims: boolean): string {
     const seen = new Set<bigint>();
     let last = claims ? 2 : 0;
+    // By the key itself for one message, so that one plan fits all keys; by a list, so that the text does not grow with it.
+    const isHeld = (keyHash: string): string =>
+      messages.length === 1 ? this.isHeld(keyHash) : `${keyHash} = ANY (ARRAY(SELECT hash FROM held))`;
     const values = messages.map((message) => {
       const marks = Array.from({ length: PARAMETERS }, () => `$${(last += 1)}`);
-      return `(${marks.join(',')},${statusOf(message, seen, marks)},${timesOf(message, birth)})`;
+      const status = statusOf(message, seen, () => isHeld(`${marks[KEY_HASH]}::bigint`));
+      return `(${marks.join(',')},${status},${timesOf(message, birth)})`;
     });
-    return `${seen.size === 0 ? '' : this.heldKeys(`$${last + 1}`)}INSERT INTO ${this.names.message} (${COLUMNS})
-VALUES ${values.join(',\n')} RETURNING id::text AS id, status`;
+    const held =
+      seen.size === 0 || messages.length === 1
+        ? ''
+        : `WITH held AS MATERIALIZED (
+  SELECT k.hash FROM unnest($${last + 1}::bigint[]) AS k(hash) WHERE ${this.isHeld('k.hash')}
+)
+`;
+    return `${held}INSERT INTO ${this.names.message} (${COLUMNS})
+VALUES ${values.join(',\n')}${seen.size === 0 ? '' : ' RETURNING id::text AS id, status'}`;
   }
 }
 
@@ -134,11 +151,11 @@ const PARAMETERS = 13;
 const KEY_HASH = 5;
 
 /** The first one of its key may be the head; the others of the batch wait behind it. */
-function statusOf({ keyHash }: StagedMessage, seen: Set<bigint>, marks: readonly string[]): string {
+function statusOf({ keyHash }: StagedMessage, seen: Set<bigint>, isHeld: () => string): string {
   if (keyHash === null) return `'pending'`;
   if (seen.has(keyHash)) return `'blocked'`;
   seen.add(keyHash);
-  return `CASE WHEN ${marks[KEY_HASH]}::bigint = ANY (ARRAY(SELECT hash FROM held)) THEN 'blocked' ELSE 'pending' END`;
+  return `CASE WHEN ${isHeld()} THEN 'blocked' ELSE 'pending' END`;
 }
 
 /**
