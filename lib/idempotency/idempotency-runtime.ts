@@ -182,10 +182,10 @@ export class IdempotencyRuntime implements IdempotentHandling {
     const statements = transactions.current();
     let added: readonly InboxEntry[];
     try {
-      await inbox.limitLockWait(statements, options.duplicateWaitMs);
       added = await inbox.add(
         statements,
         keyed.map(({ messageKey }) => ({ consumer, messageKey })),
+        options.duplicateWaitMs,
       );
     } catch (error) {
       if (!inbox.isLockTimeout(error)) throw error;

@@ -7,9 +7,6 @@ import type { RelayDataSource } from './relay-data-source';
 
 /** The consumer's record of handled messages. `add` runs on the handler's transaction, the rest on connections of its own. */
 export class TypeOrmInboxStore implements InboxStore {
-  /** By the connection's runner, for its next `add`: limits are set by the INSERT itself, and cost no round trip. */
-  private readonly lockWaitsMs = new WeakMap<StatementRunner, number>();
-
   constructor(
     private readonly database: RelayDataSource,
     private readonly inbox: InboxDialect,
@@ -20,9 +17,12 @@ export class TypeOrmInboxStore implements InboxStore {
     return this.verification();
   }
 
-  async add(statements: StatementRunner, entries: readonly InboxEntry[]): Promise<readonly InboxEntry[]> {
+  async add(
+    statements: StatementRunner,
+    entries: readonly InboxEntry[],
+    waitMs: number | null = null,
+  ): Promise<readonly InboxEntry[]> {
     if (entries.length === 0) return [];
-    const waitMs = this.lockWaitsMs.get(statements) ?? null;
     if (entries.length === 1 && entries[0] !== undefined) {
       checkInboxEntry(entries[0]);
       return this.inbox.add(statements, entries, waitMs);
@@ -50,11 +50,6 @@ export class TypeOrmInboxStore implements InboxStore {
 
   isLockTimeout(error: unknown): boolean {
     return isLockTimeoutError(error);
-  }
-
-  limitLockWait(statements: StatementRunner, waitMs: number): Promise<void> {
-    this.lockWaitsMs.set(statements, waitMs);
-    return Promise.resolve();
   }
 
   purge(olderThanMs: number, limit: number): Promise<number> {

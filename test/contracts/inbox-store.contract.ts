@@ -166,7 +166,7 @@ export function describeInboxStore(type: TestDatabaseType, isolation: IsolationL
     expect(new Set(added).size).toBe(30);
   });
 
-  describe('limitLockWait', () => {
+  describe('with a limit of the wait', () => {
     async function usualWait(runner: QueryRunner): Promise<unknown> {
       const variable = type === 'postgres' ? `current_setting('lock_timeout')` : '@@innodb_lock_wait_timeout';
       const rows = (await runner.query(`SELECT ${variable} AS wait`)) as { wait: unknown }[];
@@ -176,9 +176,8 @@ export function describeInboxStore(type: TestDatabaseType, isolation: IsolationL
     it('ends the wait for a concurrent add', async () => {
       const [first, second] = [await begin(), await begin()];
       await inbox().add(first, [entry('2')]);
-      await inbox().limitLockWait(second, 500);
       const error: unknown = await inbox()
-        .add(second, [entry('1'), entry('2'), entry('3')])
+        .add(second, [entry('1'), entry('2'), entry('3')], 500)
         .catch((reason: unknown) => reason);
       expect(inbox().isLockTimeout(error)).toBe(true);
       await second.rollbackTransaction();
@@ -186,13 +185,31 @@ export function describeInboxStore(type: TestDatabaseType, isolation: IsolationL
       expect(await add(entry('1'), entry('2'), entry('3'))).toEqual([entry('1'), entry('3')]);
     });
 
+    it('ends the wait for a concurrent add of one entry, and is new within it when that one rolls back', async () => {
+      const [first, second, third] = [await begin(), await begin(), await begin()];
+      await inbox().add(first, [entry('1')]);
+      const error: unknown = await inbox()
+        .add(second, [entry('1')], 500)
+        .catch((reason: unknown) => reason);
+      expect(inbox().isLockTimeout(error)).toBe(true);
+      const usual = await usualWait(third);
+      const adding = inbox().add(third, [entry('1')], 60_000);
+      expect(await waitsForLock(fixture, adding)).toBe(true);
+      await first.rollbackTransaction();
+      expect(await adding).toEqual([entry('1')]);
+      expect(await usualWait(third)).toEqual(usual);
+    });
+
     it("leaves the handler's own statements, and the connection's next user, the limit that they had", async () => {
       const runner = await begin();
       const usual = await usualWait(runner);
-      await inbox().limitLockWait(runner, 500);
-      expect(await inbox().add(runner, [entry('1'), entry('2')])).toEqual([entry('1'), entry('2')]);
+      expect(await inbox().add(runner, [entry('1'), entry('2')], 500)).toEqual([entry('1'), entry('2')]);
       expect(await usualWait(runner)).toEqual(usual);
-      expect(await inbox().add(runner, [entry('1')])).toEqual([]);
+      expect(await inbox().add(runner, [entry('1'), entry('2')], 500)).toEqual([]);
+      expect(await usualWait(runner)).toEqual(usual);
+      expect(await inbox().add(runner, [entry('3')], 500)).toEqual([entry('3')]);
+      expect(await usualWait(runner)).toEqual(usual);
+      expect(await inbox().add(runner, [entry('3')], 500)).toEqual([]);
       expect(await usualWait(runner)).toEqual(usual);
       await runner.commitTransaction();
       expect(await usualWait(runner)).toEqual(usual);
@@ -202,8 +219,7 @@ export function describeInboxStore(type: TestDatabaseType, isolation: IsolationL
       const runner = await begin();
       await inbox().add(runner, [entry('0')]);
       const query = jest.spyOn(runner, 'query');
-      await inbox().limitLockWait(runner, 500);
-      await inbox().add(runner, [entry('1')]);
+      await inbox().add(runner, [entry('1')], 500);
       expect(query).toHaveBeenCalledTimes(1);
     });
   });

@@ -42,7 +42,6 @@ class Database {
       this.pending.push(...fresh.map(({ messageKey }) => messageKey));
       return fresh;
     },
-    limitLockWait: async () => undefined,
     isTransient: (error: unknown) => error === DEADLOCK,
     isLockTimeout: (error: unknown) => error === LOCK_TIMEOUT,
   } as unknown as InboxStore;
