@@ -12,7 +12,7 @@ import {
   UseFilters,
   UseInterceptors,
 } from '@nestjs/common';
-import { defer, lastValueFrom, type Observable } from 'rxjs';
+import { lastValueFrom, of, type Observable } from 'rxjs';
 
 import { OutboxConfigurationError } from '../core/errors';
 import {
@@ -63,6 +63,12 @@ export function Idempotent(options: IdempotentOptions = {}): MethodDecorator {
   };
 }
 
+/** For a handler that gives no value at all. */
+const NOTHING = { defaultValue: undefined };
+
+/** What the handler returned is dropped. */
+const ANSWER = of(undefined);
+
 /** A class for each method, because Nest makes interceptors by class and this one has to know whose it is. */
 function interceptorOf(marker: IdempotentMarker): Type<NestInterceptor> {
   @Injectable()
@@ -72,11 +78,12 @@ function interceptorOf(marker: IdempotentMarker): Type<NestInterceptor> {
       private readonly runtime: IdempotentHandling,
     ) {}
 
-    intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
       // handle() is called inside the transaction and once for each try: Nest binds the handler to the asynchronous
       // context of that call.
-      const proceed = () => lastValueFrom(next.handle(), { defaultValue: undefined });
-      return defer(() => this.runtime.handle(marker, context.getArgs(), proceed));
+      const proceed = () => lastValueFrom(next.handle(), NOTHING);
+      await this.runtime.handle(marker, context.getArgs(), proceed);
+      return ANSWER;
     }
   }
   return IdempotentInterceptor;

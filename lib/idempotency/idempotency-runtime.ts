@@ -30,9 +30,18 @@ export interface IdempotencyDependencies {
 export type HandlingOutcome =
   { readonly kind: 'handled' } | { readonly kind: 'failed'; readonly error: unknown };
 
+/** What is known of a message, over all times that it is handled. */
+interface Handling {
+  messageKey: string | null;
+  outcome: HandlingOutcome | undefined;
+}
+
 interface KeyedDelivery extends Delivery {
   readonly messageKey: string;
+  readonly handling: Handling;
 }
+
+const HANDLED: HandlingOutcome = { kind: 'handled' };
 
 const TRANSIENT_PAUSE_MAX_MS = 200;
 
@@ -52,8 +61,7 @@ export class IdempotencyRuntime implements IdempotentHandling {
   readonly diagnosis: FailureDiagnosis;
   private readonly logger = new Logger('Idempotent');
   private readonly consumers = new WeakMap<IdempotentMarker, string>();
-  private readonly outcomes = new WeakMap<ConsumedMessage, HandlingOutcome>();
-  private readonly keys = new WeakMap<ConsumedMessage, string>();
+  private readonly handlings = new WeakMap<ConsumedMessage, Handling>();
   private readonly closed = new WeakSet<IdempotentMarker>();
   private readonly whenIdle: (() => void)[] = [];
   private running = 0;
@@ -74,12 +82,12 @@ export class IdempotencyRuntime implements IdempotentHandling {
 
   /** What became of a message when it was last handled; undefined when the handler's turn never came, or is not over. */
   outcomeOf(message: ConsumedMessage): HandlingOutcome | undefined {
-    return this.outcomes.get(message);
+    return this.handlings.get(message)?.outcome;
   }
 
   /** The key under which it was last handled; its message id where it never was. */
   keyOf(message: ConsumedMessage): string | null {
-    return this.keys.get(message) ?? message.properties.messageId ?? null;
+    return this.handlings.get(message)?.messageKey ?? message.properties.messageId ?? null;
   }
 
   async handle(
@@ -115,16 +123,15 @@ export class IdempotencyRuntime implements IdempotentHandling {
     const given = new HandlerArguments(args);
     const keyed: KeyedDelivery[] = [];
     const refused: unknown[] = [];
-    for (const delivery of given.deliveries) {
-      const { message, payload } = delivery;
+    for (const { index, payload, message } of given.deliveries) {
       restoreOrigin(message);
-      this.forget(message);
+      const handling = this.begin(message);
       try {
         const messageKey = messageKeyOf(marker, payload, message);
-        if (message !== undefined) this.keys.set(message, messageKey);
-        keyed.push({ ...delivery, messageKey });
+        handling.messageKey = messageKey;
+        keyed.push({ index, payload, message, messageKey, handling });
       } catch (error) {
-        this.settle(message, { kind: 'failed', error });
+        handling.outcome = { kind: 'failed', error };
         refused.push(error);
       }
     }
@@ -139,19 +146,26 @@ export class IdempotencyRuntime implements IdempotentHandling {
     keyed: readonly KeyedDelivery[],
     proceed: () => Promise<unknown>,
   ): Promise<void> {
-    const startedAtMs = this.dependencies.clock.monotonicMs();
-    let fresh: readonly KeyedDelivery[];
-    try {
-      fresh = await this.retryTransient(() => this.once(marker, consumer, given, keyed, proceed));
-    } catch (error) {
-      // Of a batch that failed nobody knows yet who is to blame.
-      if (given.deliveries.length === 1) this.settle(keyed[0]?.message, { kind: 'failed', error });
-      throw error;
-    }
-    const durationMs = this.dependencies.clock.monotonicMs() - startedAtMs;
-    for (const delivery of keyed) {
-      this.settle(delivery.message, { kind: 'handled' });
-      this.tell(consumer, delivery, fresh.includes(delivery), durationMs);
+    const { clock } = this.dependencies;
+    const startedAtMs = clock.monotonicMs();
+    for (let attempt = 1; ; attempt += 1) {
+      let fresh: readonly KeyedDelivery[];
+      try {
+        fresh = await this.once(marker, consumer, given, keyed, proceed);
+      } catch (error) {
+        if (!this.mayTryAgain(attempt, error)) {
+          // Of a batch that failed nobody knows yet who is to blame.
+          const [only] = keyed;
+          if (given.deliveries.length === 1 && only !== undefined)
+            only.handling.outcome = { kind: 'failed', error };
+          throw error;
+        }
+        // Jitter, so that those who deadlocked together do not meet again.
+        await pause(clock, Math.random() * Math.min(5 * 2 ** attempt, TRANSIENT_PAUSE_MAX_MS));
+        continue;
+      }
+      this.succeed(consumer, keyed, fresh, clock.monotonicMs() - startedAtMs);
+      return;
     }
   }
 
@@ -199,17 +213,8 @@ export class IdempotencyRuntime implements IdempotentHandling {
     return keyed.filter(({ messageKey }) => addedKeys.delete(messageKey));
   }
 
-  private async retryTransient<T>(work: () => Promise<T>): Promise<T> {
-    const { clock, options } = this.dependencies;
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await work();
-      } catch (error) {
-        if (attempt >= options.transientAttemptsMax || !this.diagnosis.isTransient(error)) throw error;
-        // Jitter, so that those who deadlocked together do not meet again.
-        await pause(clock, Math.random() * Math.min(5 * 2 ** attempt, TRANSIENT_PAUSE_MAX_MS));
-      }
-    }
+  private mayTryAgain(attempt: number, error: unknown): boolean {
+    return attempt < this.dependencies.options.transientAttemptsMax && this.diagnosis.isTransient(error);
   }
 
   private consumerOf(marker: IdempotentMarker): string {
@@ -221,21 +226,34 @@ export class IdempotencyRuntime implements IdempotentHandling {
     );
   }
 
-  private tell(consumer: string, { messageKey }: KeyedDelivery, isFresh: boolean, durationMs: number): void {
+  private succeed(
+    consumer: string,
+    keyed: readonly KeyedDelivery[],
+    fresh: readonly KeyedDelivery[],
+    durationMs: number,
+  ): void {
     const { events } = this.dependencies;
-    if (isFresh) {
-      if (events.has('inbox.handled')) events.emit('inbox.handled', { consumer, messageKey, durationMs });
-      return;
+    const isHeard = events.has('inbox.handled');
+    for (const delivery of keyed) {
+      const { handling, messageKey } = delivery;
+      handling.outcome = HANDLED;
+      if (!fresh.includes(delivery)) {
+        this.logger.debug(`${consumer}: dropped message ${messageKey}, it was handled before`);
+        events.emit('inbox.duplicate', { consumer, messageKey });
+      } else if (isHeard) {
+        events.emit('inbox.handled', { consumer, messageKey, durationMs });
+      }
     }
-    this.logger.debug(`${consumer}: dropped message ${messageKey}, it was handled before`);
-    events.emit('inbox.duplicate', { consumer, messageKey });
   }
 
-  private settle(message: ConsumedMessage | undefined, outcome: HandlingOutcome): void {
-    if (message !== undefined) this.outcomes.set(message, outcome);
-  }
-
-  private forget(message: ConsumedMessage | undefined): void {
-    if (message !== undefined) this.outcomes.delete(message);
+  private begin(message: ConsumedMessage | undefined): Handling {
+    const before = message === undefined ? undefined : this.handlings.get(message);
+    if (before !== undefined) {
+      before.outcome = undefined;
+      return before;
+    }
+    const handling: Handling = { messageKey: null, outcome: undefined };
+    if (message !== undefined) this.handlings.set(message, handling);
+    return handling;
   }
 }
