@@ -2,6 +2,9 @@ import type { ClaimedMessage, MessageContent, MessageHeaders, MessageRecord } fr
 import type { MessageStatus } from '../core/message-status';
 import type { MessageSituation } from '../core/outbox-store.port';
 
+/** Of most messages. One object for all, so nobody may change it. */
+const NO_HEADERS: MessageHeaders = Object.freeze({});
+
 /**
  * A row of the message table as every dialect's SQL gives it: bigints and headers as text, times as milliseconds since
  * 1970. So nothing depends on the type parsers and time zones that the application gave its driver.
@@ -71,10 +74,21 @@ export function toClaimed(
       unreadable(row);
       continue;
     }
+    // Property by property: for an object of this size, a spread costs a hundred times as much.
     messages.push({
-      ...content(row, headers),
-      payload: row.payload,
+      id: row.id,
+      type: row.type,
+      transport: row.transport,
+      destination: row.destination,
+      key: row.key,
       keyHash: row.key_hash === null ? null : BigInt(row.key_hash),
+      tenant: row.tenant,
+      source: row.source,
+      payload: row.payload,
+      contentType: row.content_type,
+      contentEncoding: row.content_encoding,
+      schemaVersion: row.schema_version === null ? null : Number(row.schema_version),
+      headers,
       token,
       attempts: Number(row.attempts),
       claims: Number(row.claims),
@@ -128,11 +142,13 @@ export function toSituation(id: string, rows: readonly SituationRow[]): MessageS
 
 /** The statement's own order is lost where it updates and returns in one go. */
 export function bySeq<Row extends { readonly seq: string }>(rows: readonly Row[]): Row[] {
-  if (rows.length < 2) return [...rows];
-  return rows
-    .map((row) => ({ row, seq: BigInt(row.seq) }))
-    .sort((a, b) => (a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0))
-    .map(({ row }) => row);
+  return [...rows].sort((a, b) => compareDigits(a.seq, b.seq));
+}
+
+/** Positive numbers in decimal digits, without leading zeros. They may be too large for a number. */
+function compareDigits(a: string, b: string): number {
+  if (a.length !== b.length) return a.length - b.length;
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function content(
@@ -156,6 +172,7 @@ function content(
 
 /** null where they are no JSON object. */
 function headersOf({ headers }: { readonly headers: string }): MessageHeaders | null {
+  if (headers === '{}') return NO_HEADERS;
   try {
     const value: unknown = JSON.parse(headers);
     return typeof value === 'object' && value !== null && !Array.isArray(value)

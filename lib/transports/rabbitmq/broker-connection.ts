@@ -4,6 +4,7 @@ import type { CancelTimer, Clock } from '../../core/clock';
 import { describeError } from '../../core/errors';
 import { endsWellWithin } from './bounded';
 import type { BrokerServer, BrokerSettings } from './broker-settings';
+import { coalesceWrites } from './coalesced-writes';
 import { displayAddress, redact } from './redact';
 
 /*
@@ -130,6 +131,7 @@ export class BrokerConnection {
       link.abort.abort();
       return;
     }
+    coalesceWrites(model);
     link.model = model;
     model.on('close', (error?: Error & { code?: number }) => {
       const { message, code } = link.lastError ?? {
