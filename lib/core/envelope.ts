@@ -21,17 +21,29 @@ export interface Envelope {
 }
 
 export function envelopeOf(message: ClaimedMessage): Envelope {
-  const headers: Record<string, string> = { ...message.headers };
-  if (message.key !== null) headers[ENVELOPE_HEADERS.key] = message.key;
-  if (message.schemaVersion !== null) headers[ENVELOPE_HEADERS.schemaVersion] = String(message.schemaVersion);
-  if (message.tenant !== null) headers[ENVELOPE_HEADERS.tenant] = message.tenant;
   return {
     messageId: message.id,
     type: message.type,
     appId: message.source ?? undefined,
     contentType: message.contentType,
     contentEncoding: message.contentEncoding ?? undefined,
-    timestamp: Math.floor(message.createdAt.getTime() / 1_000),
-    headers,
+    timestamp: envelopeTimestamp(message),
+    headers: envelopeHeaders(message) ?? {},
   };
+}
+
+/** The message's own headers and the library's, in an object that the caller may add to; null: there are none. */
+export function envelopeHeaders(message: ClaimedMessage): Record<string, string> | null {
+  const { key, schemaVersion, tenant } = message;
+  if (key === null && schemaVersion === null && tenant === null && Object.keys(message.headers).length === 0)
+    return null;
+  const headers: Record<string, string> = { ...message.headers };
+  if (key !== null) headers[ENVELOPE_HEADERS.key] = key;
+  if (schemaVersion !== null) headers[ENVELOPE_HEADERS.schemaVersion] = String(schemaVersion);
+  if (tenant !== null) headers[ENVELOPE_HEADERS.tenant] = tenant;
+  return headers;
+}
+
+export function envelopeTimestamp({ createdAt }: ClaimedMessage): number {
+  return Math.floor(createdAt.getTime() / 1_000);
 }

@@ -1,4 +1,4 @@
-import { type Envelope, envelopeOf } from '../../core/envelope';
+import { type Envelope, envelopeHeaders, envelopeTimestamp } from '../../core/envelope';
 import type { ClaimedMessage } from '../../core/message';
 import { SLOT_HEADER, slotOf } from '../../core/ordered-queue';
 import { SHORT_STRING_BYTES_MAX, parseDestination } from './destination';
@@ -8,6 +8,8 @@ import { SHORT_STRING_BYTES_MAX, parseDestination } from './destination';
  * whole connection for a frame that is too long, which would fail every other message, too.
  */
 const HEADERS_BYTES_MAX = 60_000;
+/** UTF-8 takes three bytes at most for each of JavaScript's characters: up to here there is nothing to count. */
+const SHORT_STRING_LENGTH_SAFE = Math.floor(SHORT_STRING_BYTES_MAX / 3);
 
 /** A message as amqplib's `publish()` takes it. */
 export interface Publication {
@@ -19,26 +21,60 @@ export interface Publication {
 /** @returns the publication, or why this message can never be sent: amqplib must not be given what it cannot encode. */
 export function publicationOf(message: ClaimedMessage, mandatory: boolean): Publication | string {
   const { exchange, routingKey } = parseDestination(message.destination, message.type);
-  const envelope = envelopeOf(message);
-  // What has no key is spread by its id: it has no order to keep.
-  envelope.headers[SLOT_HEADER] = slotOf(message.key ?? message.id);
-  const shortStrings = {
-    'exchange of the destination': exchange,
-    'routing key': routingKey,
-    type: envelope.type,
-    id: envelope.messageId,
-    source: envelope.appId,
-    'content type': envelope.contentType,
-    'content encoding': envelope.contentEncoding,
-  };
-  for (const [what, value] of Object.entries(shortStrings)) {
-    if (value !== undefined && Buffer.byteLength(value) > SHORT_STRING_BYTES_MAX) {
-      return `Its ${what} is longer than the ${SHORT_STRING_BYTES_MAX} bytes that RabbitMQ takes`;
-    }
+  const { id, type, source, contentType, contentEncoding } = message;
+  const tooLong =
+    (isTooLong(exchange) && 'exchange of the destination') ||
+    (isTooLong(routingKey) && 'routing key') ||
+    (isTooLong(type) && 'type') ||
+    (isTooLong(id) && 'id') ||
+    (isTooLong(source) && 'source') ||
+    (isTooLong(contentType) && 'content type') ||
+    (isTooLong(contentEncoding) && 'content encoding');
+  if (tooLong !== false) {
+    return `Its ${tooLong} is longer than the ${SHORT_STRING_BYTES_MAX} bytes that RabbitMQ takes`;
   }
-  const problem = headersProblem(envelope.headers);
-  if (problem !== null) return problem;
-  return { exchange, routingKey, options: { ...envelope, mandatory, persistent: true } };
+  // What has no key is spread by its id: it has no order to keep.
+  const slot = slotOf(message.key ?? id);
+  let headers = envelopeHeaders(message);
+  if (headers === null) headers = slotAlone(slot);
+  else {
+    headers[SLOT_HEADER] = slot;
+    const problem = headersProblem(headers);
+    if (problem !== null) return problem;
+  }
+  // One literal: spreads of an envelope would cost more than the rest of this.
+  const options = {
+    messageId: id,
+    type,
+    appId: source ?? undefined,
+    contentType,
+    contentEncoding: contentEncoding ?? undefined,
+    timestamp: envelopeTimestamp(message),
+    headers,
+    mandatory,
+    persistent: true as const,
+  };
+  return { exchange, routingKey, options };
+}
+
+const slotsAlone = new Map<string, Envelope['headers']>();
+
+/** Messages that bear nothing but their slot share its headers: amqplib makes a prototype of them, which is slow for a new object. */
+function slotAlone(slot: string): Envelope['headers'] {
+  let headers = slotsAlone.get(slot);
+  if (headers === undefined) {
+    headers = { [SLOT_HEADER]: slot };
+    slotsAlone.set(slot, headers);
+  }
+  return headers;
+}
+
+function isTooLong(text: string | null): boolean {
+  return (
+    text !== null &&
+    text.length > SHORT_STRING_LENGTH_SAFE &&
+    Buffer.byteLength(text) > SHORT_STRING_BYTES_MAX
+  );
 }
 
 function headersProblem(headers: Envelope['headers']): string | null {

@@ -39,7 +39,6 @@ export class PublishChannel {
   /** Whether the buffers take more. */
   writable = true;
   private readonly unconfirmed = new Map<Flight, number>();
-  private readonly byId = new Map<string, Flight>();
   private sequence = 0;
   private read = 0;
   private confirmedLast = 0;
@@ -91,7 +90,6 @@ export class PublishChannel {
     const { exchange, routingKey, options } = flight.publication;
     const sequence = (this.sequence += 1);
     this.unconfirmed.set(flight, sequence);
-    if (options.mandatory) this.byId.set(options.messageId, flight);
     this.writable = this.channel.publish(
       exchange,
       routingKey,
@@ -99,10 +97,8 @@ export class PublishChannel {
       options,
       (error: unknown) => {
         if (this.ended || this.muted) return;
-        this.confirmedLast = Math.max(this.confirmedLast, sequence);
-        const known = this.unconfirmed.has(flight);
-        this.forget(flight);
-        if (!known) return;
+        if (sequence > this.confirmedLast) this.confirmedLast = sequence;
+        if (!this.unconfirmed.delete(flight)) return;
         // `null` is an ack; amqplib's typings know `undefined` alone.
         if (error == null) this.listener.confirmed(flight);
         else this.listener.nacked(flight);
@@ -113,7 +109,6 @@ export class PublishChannel {
   /** Its outcome is given: what the broker still says about it goes nowhere. */
   forget(flight: Flight): void {
     this.unconfirmed.delete(flight);
-    if (this.byId.get(flight.message.id) === flight) this.byId.delete(flight.message.id);
   }
 
   /** How far an unconfirmed message has come. */
@@ -159,8 +154,12 @@ export class PublishChannel {
 
   private returned(message: Message): void {
     const { replyText } = message.fields as unknown as { replyText: string };
-    const flight = this.byId.get(message.properties.messageId as string);
-    if (flight !== undefined) flight.returned = replyText;
+    // It comes right before its confirmation, so it is one of the oldest.
+    for (const flight of this.unconfirmed.keys()) {
+      if (flight.message.id !== message.properties.messageId) continue;
+      flight.returned = replyText;
+      return;
+    }
   }
 }
 
