@@ -8,6 +8,7 @@ import type { OutboxStore } from '../core/outbox-store.port';
 import { mysqlDialect } from './dialects/mysql';
 import { postgresDialect } from './dialects/postgres';
 import { PostgresNotifications } from './dialects/postgres/notifications';
+import type { PreparedStatements } from './prepared-statements';
 import { RelayDataSource } from './relay-data-source';
 import { SchemaCheck } from './schema-check';
 import { resolveTableNames, type TableLocation } from './table-names';
@@ -27,6 +28,8 @@ export interface StoresOptions {
   /** How long who made a dead letter has to ring its alarm, before others do. @default 30000 */
   readonly alarmLeaseMs?: number;
   readonly clock?: Clock;
+  /** Whether hot statements on PostgreSQL have names. @default 'auto' (where no pooler would lose them) */
+  readonly preparedStatements?: PreparedStatements;
 }
 
 export interface Stores {
@@ -34,6 +37,8 @@ export interface Stores {
   readonly deadLetters: DeadLetterStore;
   readonly alarms: AlarmStore;
   readonly inbox: InboxStore;
+  /** Whether the server keeps named statements. Known once a store was used: false until then. */
+  preparesStatements(): boolean;
   /** Closes the connections of all. May be called twice. */
   close(): Promise<void>;
 }
@@ -45,13 +50,14 @@ export interface Stores {
  */
 export function createStores(options: StoresOptions): Stores {
   const { dataSource, tables, onDeadLetter = 'park', connections = 2, clock = systemClock } = options;
-  const { alarmLeaseMs = 30_000 } = options;
+  const { alarmLeaseMs = 30_000, preparedStatements = 'auto' } = options;
   const names = resolveTableNames(dataSource, tables);
   const postgres = names.dialect === 'postgres';
   const dialect = postgres ? postgresDialect : mysqlDialect;
   const { outbox, deadLetters, alarms, inbox } = dialect(names, onDeadLetter, alarmLeaseMs);
   // One more for LISTEN, which keeps its connection.
-  const database = new RelayDataSource(dataSource, postgres ? connections + 1 : connections);
+  const poolSize = postgres ? connections + 1 : connections;
+  const database = new RelayDataSource(dataSource, poolSize, preparedStatements);
   const check = new SchemaCheck(dataSource, database, outbox, names);
   const verify = (): Promise<void> => check.run();
   const notifications = postgres ? new PostgresNotifications(database, names, clock) : null;
@@ -61,6 +67,7 @@ export function createStores(options: StoresOptions): Stores {
     deadLetters: new TypeOrmDeadLetterStore(database, deadLetters, outbox),
     alarms: new TypeOrmAlarmStore(database, alarms, outbox.rowsMax),
     inbox: new TypeOrmInboxStore(database, inbox, verify),
+    preparesStatements: () => database.preparesStatements,
     close: () => outboxStore.close(),
   };
 }

@@ -1,7 +1,13 @@
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 
 import { RelayError } from '../core/errors';
-import type { StatementRunner } from '../core/statement-runner';
+import type { HotStatement, StatementRunner } from '../core/statement-runner';
+import {
+  type PgClient,
+  PreparedStatementClients,
+  type PreparedStatements,
+  reachesServerItself,
+} from './prepared-statements';
 import { dialectOf } from './table-names';
 
 /** The application's own pool settings do not fit a pool of two. */
@@ -15,6 +21,13 @@ const POOL_SETTINGS = [
   'waitForConnections',
 ];
 
+const MYSQL_SETTINGS = ['SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED'];
+/**
+ * A statement with a name keeps the plan that was made for it while the table was empty, where a scan of it looks cheap,
+ * until the table is analyzed; that may be a million rows later. Each of the relay's statements has its index.
+ */
+const PLANNED_ONCE_SETTINGS = ['SET enable_seqscan = off', 'SET jit = off'];
+
 /**
  * The store's own connections: a small TypeORM data source made from the application's options. So the relay neither waits
  * for the application's pool nor takes from it, and a pool of one cannot deadlock.
@@ -27,20 +40,37 @@ export class RelayDataSource {
   private opening: Promise<DataSource> | undefined;
   private closed = false;
   private transactionForEach = false;
-  private readonly prepared = new WeakSet<object>();
+  /** Connections that have the settings. */
+  private readonly settled = new WeakSet<object>();
+  private settings: readonly string[] = [];
+  private named = false;
+  /** null: not PostgreSQL, or not open. */
+  private clients: PreparedStatementClients | null = null;
 
   constructor(
     private readonly application: DataSource,
     private readonly connections: number,
+    private readonly preparedStatements: PreparedStatements = 'auto',
   ) {}
+
+  /** Whether hot statements have names that the server keeps. Known once it is open: false until then. */
+  get preparesStatements(): boolean {
+    return this.named;
+  }
 
   /** Runs one statement, in a transaction of its own. */
   query(sql: string, parameters?: unknown[]): Promise<unknown> {
-    return this.withRunner((runner) =>
-      this.transactionForEach
-        ? inTransaction(runner, () => runner.query(sql, parameters))
-        : runner.query(sql, parameters),
-    );
+    return this.withRunner((runner) => this.queryOn(runner, sql, parameters));
+  }
+
+  /** As `query`, and on PostgreSQL past TypeORM: no subscriber and no logger is to hear of it. */
+  execute(statement: HotStatement): Promise<unknown> {
+    return this.withRunner(async (runner) => {
+      if (this.clients === null || this.transactionForEach) {
+        return this.queryOn(runner, statement.sql, statement.parameters);
+      }
+      return this.clients.execute((await runner.connect()) as PgClient, statement);
+    });
   }
 
   /** Runs several statements in one short transaction. */
@@ -65,11 +95,9 @@ export class RelayDataSource {
     const runner = dataSource.createQueryRunner('master');
     try {
       const connection = (await runner.connect()) as object;
-      if (!this.prepared.has(connection)) {
-        if (dialectOf(dataSource.options.type) === 'mysql') {
-          await runner.query('SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED');
-        }
-        this.prepared.add(connection);
+      if (!this.settled.has(connection)) {
+        for (const setting of this.settings) await runner.query(setting);
+        this.settled.add(connection);
       }
       return runner;
     } catch (error) {
@@ -89,15 +117,36 @@ export class RelayDataSource {
     try {
       const dataSource = await new DataSource(this.options()).initialize();
       if (dialectOf(dataSource.options.type) === 'postgres') {
-        const rows = await dataSource.query<{ default_transaction_isolation: string }[]>(
-          'SHOW default_transaction_isolation',
-        );
-        this.transactionForEach = rows[0]?.default_transaction_isolation !== 'read committed';
-      }
+        await this.examine(dataSource);
+      } else this.settings = MYSQL_SETTINGS;
       return dataSource;
     } catch (error) {
       this.opening = undefined;
       throw error;
+    }
+  }
+
+  private queryOn(runner: QueryRunner, sql: string, parameters: unknown[] | undefined): Promise<unknown> {
+    return this.transactionForEach
+      ? inTransaction(runner, () => runner.query(sql, parameters))
+      : runner.query(sql, parameters);
+  }
+
+  /** Finds out, once, what PostgreSQL is set to, and whether a pooler is in between. */
+  private async examine(dataSource: DataSource): Promise<void> {
+    const runner = dataSource.createQueryRunner('master');
+    try {
+      const client = (await runner.connect()) as PgClient;
+      const [row] = (await runner.query('SHOW default_transaction_isolation')) as [
+        { default_transaction_isolation: string },
+      ];
+      this.transactionForEach = row.default_transaction_isolation !== 'read committed';
+      const direct = await reachesServerItself(client);
+      this.named = this.preparedStatements === 'auto' ? direct : this.preparedStatements;
+      if (this.named && direct) this.settings = PLANNED_ONCE_SETTINGS;
+      this.clients = new PreparedStatementClients(this.named);
+    } finally {
+      await runner.release();
     }
   }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { QueryRunner } from 'typeorm';
 import { systemClock } from '../../../lib/core/clock';
+import type { HotStatement } from '../../../lib/core/statement-runner';
 import { mysqlDialect } from '../../../lib/store/dialects/mysql';
 import { MysqlInspection } from '../../../lib/store/dialects/mysql/inspection';
 import { postgresDialect } from '../../../lib/store/dialects/postgres';
@@ -21,6 +23,21 @@ const HISTORY = 12_000;
 const DUE = 20;
 const KEYS = Array.from({ length: DUE }, (_, n) => `k${n}`);
 
+/** Those that the server keeps planned, where it can. */
+const HOT = new Set([
+  'claim',
+  'claim of two transports',
+  'claim of nothing',
+  'nextDueInMs',
+  'extend',
+  'release',
+  'fail',
+  'complete',
+  'promote',
+  'completeAndPromote',
+  'promote of a key with a thousand blocked rows',
+]);
+
 /**
  * Rows that are sent, delayed, blocked, dead, or wait for a paused transport must cost a claim nothing. Told by what the
  * server itself counts while it runs the very statements of the store, with as many of each as make a scan stand out; and
@@ -31,6 +48,7 @@ describe.each(['postgres', 'mysql'] as const)(
   (type) => {
     let fixture: StoreFixture;
     let relay: RelayDataSource;
+    let prepared: PreparedEarly | null = null;
     let store: TypeOrmOutboxStore;
     let alarms: TypeOrmAlarmStore;
 
@@ -51,9 +69,15 @@ describe.each(['postgres', 'mysql'] as const)(
         verify,
       });
       alarms = new TypeOrmAlarmStore(relay, dialect, outbox.rowsMax);
+      if (type === 'postgres') {
+        prepared = await PreparedEarly.open(fixture);
+        const ids = [randomUUID()];
+        for (const [, work] of workload) await prepared.prepare(relay, () => work({ ids, limit: DUE }));
+      }
       await fill(fixture);
     }, 120_000);
     afterAll(async () => {
+      await prepared?.close();
       await store?.close();
       await fixture?.drop();
     });
@@ -113,6 +137,19 @@ describe.each(['postgres', 'mysql'] as const)(
         const ids = (await store.claim(['default'], DUE, terms({ token: 'workload' }))).map(({ id }) => id);
         expect(await costOf(type, relay, () => work({ ids, limit: DUE }))).toBeLessThanOrEqual(mostRows);
       });
+
+      if (type === 'postgres') {
+        it.each(workload.filter(([name]) => HOT.has(name)))(
+          '%s, by a plan that was made once for all parameters',
+          async (_, work, mostRows) => {
+            const ids = (await store.claim(['default'], DUE, terms({ token: 'workload' }))).map(
+              ({ id }) => id,
+            );
+            const cost = await prepared?.costOf(relay, () => work({ ids, limit: DUE }));
+            expect(cost).toBeLessThanOrEqual(mostRows);
+          },
+        );
+      }
 
       it('inspect, of a sent row, of a head, and of nothing', async () => {
         const idOf = async (where: string): Promise<string> => {
@@ -211,9 +248,92 @@ async function planRowsOf(runner: Queries, work: () => Promise<unknown>): Promis
     }
     return send(sql, parameters);
   });
-  await work().finally(() => spy.mockRestore());
+  const past =
+    runner instanceof RelayDataSource
+      ? jest.spyOn(runner, 'execute').mockImplementation((hot) => runner.query(hot.sql, hot.parameters))
+      : null;
+  await work().finally(() => {
+    spy.mockRestore();
+    past?.mockRestore();
+  });
   expect(statements).toBeGreaterThan(0);
   return rows;
+}
+
+/**
+ * A connection that has the hot statements since the table was empty, and plans each one once, without looking at its
+ * parameters: the worst that the server may make of a statement with a name.
+ */
+class PreparedEarly {
+  private readonly known = new Set<string>();
+
+  private constructor(
+    private readonly database: RelayDataSource,
+    private readonly runner: QueryRunner,
+  ) {}
+
+  static async open({ dataSource }: StoreFixture): Promise<PreparedEarly> {
+    const database = new RelayDataSource(dataSource, 1);
+    const runner = await database.connect();
+    await runner.query('SET plan_cache_mode = force_generic_plan');
+    return new PreparedEarly(database, runner);
+  }
+
+  prepare(relay: RelayDataSource, work: () => Promise<unknown>): Promise<number> {
+    return this.watch(relay, work, async ({ name, sql, parameters }) => {
+      if (!this.known.has(name)) await this.runner.query(`PREPARE ${name} AS ${sql}`);
+      this.known.add(name);
+      await this.undone(`EXECUTE ${name} (${parameters.map(literal).join(', ')})`);
+      return 0;
+    });
+  }
+
+  async costOf(relay: RelayDataSource, work: () => Promise<unknown>): Promise<number> {
+    let seen = 0;
+    const rows = await this.watch(relay, work, async ({ name, parameters }) => {
+      seen += 1;
+      const plan = (await this.undone(
+        `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE ${name} (${parameters.map(literal).join(', ')})`,
+      )) as { 'QUERY PLAN': { Plan: PlanNode }[] }[];
+      return scannedBy(plan[0]?.['QUERY PLAN'][0]?.Plan as PlanNode);
+    });
+    expect(seen).toBeGreaterThan(0);
+    return rows;
+  }
+
+  async close(): Promise<void> {
+    await this.runner.release();
+    await this.database.close();
+  }
+
+  private async watch(
+    relay: RelayDataSource,
+    work: () => Promise<unknown>,
+    look: (statement: HotStatement) => Promise<number>,
+  ): Promise<number> {
+    let sum = 0;
+    const execute = relay.execute.bind(relay);
+    const spy = jest.spyOn(relay, 'execute').mockImplementation(async (statement) => {
+      sum += await look(statement);
+      return execute(statement);
+    });
+    await work().finally(() => spy.mockRestore());
+    return sum;
+  }
+
+  private async undone(sql: string): Promise<unknown> {
+    await this.runner.query('BEGIN');
+    try {
+      return await this.runner.query(sql);
+    } finally {
+      await this.runner.query('ROLLBACK');
+    }
+  }
+}
+
+function literal(value: unknown): string {
+  if (value === null) return 'NULL';
+  return `'${Array.isArray(value) ? `{${value.map((one) => one ?? 'NULL').join(',')}}` : String(value)}'`;
 }
 
 /** ANALYZE carries the statement out; so in a transaction that is undone. */
@@ -279,6 +399,7 @@ async function fill(fixture: StoreFixture): Promise<void> {
   // Of each key one that is sent, and one behind it that nobody promoted.
   await fixture.publish(KEYS.flatMap((key) => [message({ key, type: 'first' }), message({ key })]));
   await setStatus('sent', `type = 'first'`);
-  for (const _ of [1, 2, 3, 4]) await fixture.publish(Array.from({ length: 10 * DUE }, () => message()));
+  for (const _ of [1, 2, 3, 4, 5, 6, 7, 8])
+    await fixture.publish(Array.from({ length: 10 * DUE }, () => message()));
   await stores.outbox.stats();
 }

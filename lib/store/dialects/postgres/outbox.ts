@@ -20,10 +20,11 @@ import { type StatsRow, toStats } from '../../stats-row';
 import type { TableNames } from '../../table-names';
 import type { OutboxDialect, Promoted } from '../dialect.port';
 import { PostgresInspection } from './inspection';
-import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
+import type { Changed } from './columns';
 import { PostgresPromotion } from './promotion';
 import { PostgresQuarantine } from './quarantine';
 import { PostgresQueries } from './queries';
+import { type RelayStatements, relayStatements } from './relay-statements';
 import { PostgresWriter } from './write';
 
 /** The first release with everything that the schema asks for. */
@@ -35,6 +36,7 @@ export class PostgresOutbox implements OutboxDialect {
   readonly rowsMax = 2_000;
   readonly insertBytesMax = 64 * 1_048_576;
   private readonly queries: PostgresQueries;
+  private readonly hot: RelayStatements;
   private readonly promotion: PostgresPromotion;
   private readonly quarantined: PostgresQuarantine;
   private readonly writer: PostgresWriter;
@@ -46,6 +48,7 @@ export class PostgresOutbox implements OutboxDialect {
     private readonly alarmLeaseMs: number,
   ) {
     this.queries = new PostgresQueries(names, onDeadLetter);
+    this.hot = relayStatements(names, this.queries);
     this.inspection = new PostgresInspection(names, onDeadLetter);
     this.promotion = new PostgresPromotion(names, this.queries);
     this.quarantined = new PostgresQuarantine(names, this.queries, alarmLeaseMs);
@@ -92,12 +95,8 @@ export class PostgresOutbox implements OutboxDialect {
     limit: number,
     { token, owner, leaseMs, claimsMax }: ClaimTerms,
   ): Promise<readonly ClaimedRow[]> {
-    const [rows] = (await database.query(
-      `UPDATE ${this.names.message} AS m
-       SET claim_token = $1, claimed_by = $2, claims = m.claims + 1, next_attempt_at = clock_timestamp() + ${interval('$3')}
-       WHERE m.ctid = ANY (ARRAY(${this.queries.due('$4::text[]', '$5::int', '$6::int')}))
-       RETURNING ${CLAIMED_COLUMNS}`,
-      [token, fitText(owner, 255), leaseMs, transports, claimsMax, limit],
+    const [rows] = (await database.execute(
+      this.hot.claim([token, fitText(owner, 255), leaseMs, transports, claimsMax, limit]),
     )) as Changed<ClaimedRow>;
     return rows;
   }
@@ -115,40 +114,25 @@ export class PostgresOutbox implements OutboxDialect {
   }
 
   async fail(database: RelayDataSource, failures: readonly Failure[]): Promise<readonly string[]> {
-    const [rows] = (await database.query(
-      `UPDATE ${this.names.message} AS m
-       SET status = CASE WHEN f.retry_ms IS NULL THEN 'dead_letter' ELSE 'pending' END,
-         attempts = m.attempts + 1, claims = 0, last_error = f.error, claim_token = NULL, claimed_by = NULL,
-         next_attempt_at = clock_timestamp() + ${interval('coalesce(f.retry_ms, 0)')},
-         dead_at = CASE WHEN f.retry_ms IS NULL THEN statement_timestamp() END,
-         finished_at = CASE WHEN f.retry_ms IS NULL THEN statement_timestamp() END,
-         alarm_due_at = CASE WHEN f.retry_ms IS NULL THEN statement_timestamp() + ${interval('$5')} END
-       FROM unnest($1::uuid[], $2::text[], $3::text[], $4::float8[]) AS f(id, token, error, retry_ms)
-       WHERE m.id = ANY ($1::uuid[]) AND m.id = f.id AND m.claim_token = f.token AND ${statusIs('pending')}
-       RETURNING m.id::text AS id`,
-      [
+    const [rows] = (await database.execute(
+      this.hot.fail([
         failures.map(({ id }) => id),
         failures.map(({ token }) => token),
         failures.map(({ error }) => fitText(error, 1_000)),
         failures.map(({ retryInMs }) => retryInMs),
         this.alarmLeaseMs,
-      ],
+      ]),
     )) as Changed<{ id: string }>;
     return rows.map(({ id }) => id);
   }
 
   async release(database: RelayDataSource, releases: readonly Release[]): Promise<void> {
-    await database.query(
-      `UPDATE ${this.names.message} AS m
-       SET claims = greatest(m.claims - 1, 0), claim_token = NULL, claimed_by = NULL,
-         next_attempt_at = clock_timestamp() + ${interval('r.after_ms')}
-       FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS r(id, token, after_ms)
-       WHERE m.id = ANY ($1::uuid[]) AND m.id = r.id AND m.claim_token = r.token AND ${statusIs('pending')}`,
-      [
+    await database.execute(
+      this.hot.release([
         releases.map(({ id }) => id),
         releases.map(({ token }) => token),
         releases.map(({ afterMs }) => afterMs),
-      ],
+      ]),
     );
   }
 
@@ -158,12 +142,9 @@ export class PostgresOutbox implements OutboxDialect {
     token: string,
     leaseMs: number,
   ): Promise<readonly string[]> {
-    const [rows] = (await database.query(
-      `UPDATE ${this.names.message} AS m SET next_attempt_at = clock_timestamp() + ${interval('$3')}
-       WHERE m.id = ANY ($1::uuid[]) AND m.claim_token = $2 AND ${statusIs('pending')}
-       RETURNING m.id::text AS id`,
-      [[...ids].sort(), token, leaseMs],
-    )) as Changed<{ id: string }>;
+    const [rows] = (await database.execute(this.hot.extend([[...ids].sort(), token, leaseMs]))) as Changed<{
+      id: string;
+    }>;
     return rows.map(({ id }) => id);
   }
 
@@ -194,10 +175,7 @@ export class PostgresOutbox implements OutboxDialect {
     transports: readonly string[],
     claimsMax: number,
   ): Promise<number | null> {
-    const rows = (await database.query(this.queries.nextDue('$1::text[]', '$2::int'), [
-      transports,
-      claimsMax,
-    ])) as {
+    const rows = (await database.execute(this.hot.nextDue([transports, claimsMax]))) as {
       ms: number | null;
     }[];
     return rows[0]?.ms ?? null;

@@ -1,4 +1,5 @@
 import type { ClaimTerms, Completion } from '../../../core/outbox-store.port';
+import { hotStatement } from '../../hot-statement';
 import { fitText } from '../../message-limits';
 import type { ClaimedRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
@@ -7,17 +8,29 @@ import type { Promoted } from '../dialect.port';
 import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
 import type { PostgresQueries } from './queries';
 
+type Hot = ReturnType<typeof hotStatement>;
 type PromotedRow = ClaimedRow & { readonly take: boolean };
 
 /** The end of one message and the turn of its key's next one: each by itself, or both in one statement. */
 export class PostgresPromotion {
+  private readonly completes: Hot;
+  private readonly promotes: Hot;
+  private readonly completesAndPromotes: Hot;
+
   constructor(
     private readonly names: TableNames,
     private readonly queries: PostgresQueries,
-  ) {}
+  ) {
+    this.completes = hotStatement(this.completing('$1'));
+    this.promotes = hotStatement(this.promoting());
+    this.completesAndPromotes = hotStatement(
+      `WITH completed AS (${this.completing('$5')} RETURNING m.id)
+       ${this.promoting('AND e.id <> ALL (ARRAY(SELECT id FROM completed))')}`,
+    );
+  }
 
   async complete(database: RelayDataSource, ids: readonly string[]): Promise<number> {
-    const [, count] = (await database.query(this.completing('$1'), [[...ids].sort()])) as Changed;
+    const [, count] = (await database.execute(this.completes([[...ids].sort()]))) as Changed;
     return count;
   }
 
@@ -26,9 +39,8 @@ export class PostgresPromotion {
     keyHashes: readonly bigint[],
     claim: ClaimTerms | null,
   ): Promise<Promoted> {
-    const [rows, promoted] = (await database.query(
-      this.promoting(),
-      parametersOf(keyHashes, claim),
+    const [rows, promoted] = (await database.execute(
+      this.promotes(parametersOf(keyHashes, claim)),
     )) as Changed<PromotedRow>;
     return { promoted, claimed: claim === null ? [] : rows.filter(({ take }) => take) };
   }
@@ -44,10 +56,8 @@ export class PostgresPromotion {
     claim: ClaimTerms,
   ): Promise<Promoted & { left: readonly bigint[] }> {
     const left = new Set(completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash])));
-    const [rows, promoted] = (await database.query(
-      `WITH completed AS (${this.completing('$5')} RETURNING m.id)
-       ${this.promoting('AND e.id <> ALL (ARRAY(SELECT id FROM completed))')}`,
-      [...parametersOf([...left], claim), completions.map(({ id }) => id).sort()],
+    const [rows, promoted] = (await database.execute(
+      this.completesAndPromotes([...parametersOf([...left], claim), completions.map(({ id }) => id).sort()]),
     )) as Changed<PromotedRow>;
     for (const { key_hash } of rows) if (key_hash !== null) left.delete(BigInt(key_hash));
     return { promoted, claimed: rows.filter(({ take }) => take), left: [...left] };
