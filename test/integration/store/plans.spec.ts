@@ -333,7 +333,8 @@ class PreparedEarly {
 
 function literal(value: unknown): string {
   if (value === null) return 'NULL';
-  return `'${Array.isArray(value) ? `{${value.map((one) => one ?? 'NULL').join(',')}}` : String(value)}'`;
+  const text = Array.isArray(value) ? `{${value.map((one) => one ?? 'NULL').join(',')}}` : value;
+  return `'${text as string}'`;
 }
 
 /** ANALYZE carries the statement out; so in a transaction that is undone. */
