@@ -4,7 +4,6 @@ import type { ClaimedMessage } from '../core/message';
 import type { ClaimTerms, OutboxStore } from '../core/outbox-store.port';
 import type { BackgroundHealth } from './background-health';
 import type { HeldMessage } from './held-message';
-import { messageRef } from './message-ref';
 import { WriteBehind } from './write-behind';
 
 export interface CompletionSettings {
@@ -80,7 +79,17 @@ export class CompletionBatcher {
     for (const { message, via } of messages) {
       this.unwritten.delete(message.id);
       if (heard) {
-        this.events.emit('message.sent', { ...messageRef(message), attempts: message.attempts + 1, via });
+        // Named one by one, as a spread would cost more than all the rest of this.
+        const { id, type, transport, destination, key, attempts } = message;
+        this.events.emit('message.sent', {
+          id,
+          type,
+          transport,
+          destination,
+          key,
+          attempts: attempts + 1,
+          via,
+        });
       }
     }
     this.settings.written(messages, through);
