@@ -101,7 +101,7 @@ export function assemble(
     listener: relay.commitListener,
     options,
     clock: systemClock,
-    preparesStatements: () => true,
+    preparesStatements: () => stores.preparesStatements(),
     foreignHosts: transactionHosts(discovery),
   });
   return {

@@ -2,8 +2,14 @@ import { createHash } from 'node:crypto';
 
 import type { HotStatement } from '../core/statement-runner';
 
-/** Makes a hot statement of its text, once, so that its name is not computed for each use. */
-export function hotStatement(sql: string): (parameters: unknown[]) => HotStatement {
+/** A hot statement without its parameters. */
+export type Hot = (parameters: unknown[]) => HotStatement;
+
+/**
+ * Makes a hot statement of its text, once, so that its name is not computed for each use. The name is the text's digest:
+ * whatever process or version of this library made it, it means this text.
+ */
+export function hotStatement(sql: string): Hot {
   const name = `outbox_${createHash('sha256').update(sql).digest('hex').slice(0, 24)}`;
   return (parameters) => ({ name, sql, parameters });
 }

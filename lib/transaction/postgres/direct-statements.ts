@@ -5,8 +5,8 @@ import { type PgAnswer, type PgClient } from './client';
 import { takeNextQuery } from './next-query';
 import { QueryBatch } from './query-batch';
 
-/** The server does not know a prepared statement of that name (any more), or knows it already. */
-const STATEMENT_LOST: ReadonlySet<unknown> = new Set(['26000', '42P05']);
+/** A name that cannot be used: it is gone, is somebody else's, or was planned for columns that have changed since. */
+const UNUSABLE_NAME: ReadonlySet<unknown> = new Set(['26000', '42P05', '0A000']);
 
 /**
  * Statements on a PostgreSQL connection past TypeORM's `query`, which can neither name one nor send one before the one
@@ -81,7 +81,7 @@ export class DirectStatements {
     try {
       answer = await sending;
     } catch (error) {
-      if (STATEMENT_LOST.has((error as { code?: unknown }).code)) this.forgetful.add(client);
+      if (UNUSABLE_NAME.has((error as { code?: unknown }).code)) this.forgetful.add(client);
       loggerOf(runner).logQueryError(error as Error, sql, parameters, runner);
       await heard(runner, statement, { success: false, error });
       throw new QueryFailedError(sql, parameters, error as Error);

@@ -1,6 +1,6 @@
 import type { InboxEntry } from '../../../core/inbox-store.port';
 import { execute, type StatementRunner } from '../../../core/statement-runner';
-import { hot, type HotText } from '../../hot-text';
+import { type Hot, hotStatement } from '../../hot-statement';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
 import type { InboxDialect } from '../dialect.port';
@@ -25,27 +25,27 @@ const limitWait = (parameter: string): string =>
  * statements do not run under it.
  */
 export class PostgresInbox implements InboxDialect {
-  private readonly addOne: HotText;
-  private readonly addOneWithin: HotText;
-  private readonly addMany: HotText;
-  private readonly addManyWithin: HotText;
-  private readonly restoreWait = hot(`SELECT ${RESTORE_WAIT}`);
+  private readonly addOne: Hot;
+  private readonly addOneWithin: Hot;
+  private readonly addMany: Hot;
+  private readonly addManyWithin: Hot;
+  private readonly restoreWait = hotStatement(`SELECT ${RESTORE_WAIT}`);
 
   constructor(private readonly names: TableNames) {
     const insert = `INSERT INTO ${names.inbox} (consumer, message_key, processed_at)`;
     const skip = 'ON CONFLICT DO NOTHING';
-    this.addOne = hot(`${insert} VALUES ($1, $2, clock_timestamp()) ${skip} RETURNING true`);
+    this.addOne = hotStatement(`${insert} VALUES ($1, $2, clock_timestamp()) ${skip} RETURNING true`);
     // WHERE is looked at before the row is made, RETURNING when it is in: a row that was there already has none.
-    this.addOneWithin = hot(
+    this.addOneWithin = hotStatement(
       `${insert} SELECT $1, $2, clock_timestamp() WHERE ${limitWait('$3')} IS NOT NULL ${skip} RETURNING ${RESTORE_WAIT}`,
     );
     const entries = 'unnest($1::text[], $2::text[]) AS e(consumer, message_key)';
     const selected = 'SELECT e.consumer, e.message_key, clock_timestamp() FROM';
     const returning = `${skip} RETURNING consumer, message_key AS "messageKey"`;
-    this.addMany = hot(`${insert} ${selected} ${entries} ${returning}`);
+    this.addMany = hotStatement(`${insert} ${selected} ${entries} ${returning}`);
     // The insert joins `wait` and so comes after it, and the aggregate has read all of the insert's rows before the last
     // line runs.
-    this.addManyWithin = hot(
+    this.addManyWithin = hotStatement(
       `WITH wait AS MATERIALIZED (
          SELECT ${limitWait('$3')} AS limited
        ), added AS (
@@ -68,10 +68,10 @@ export class PostgresInbox implements InboxDialect {
     }
     const lists = [entries.map(({ consumer }) => consumer), entries.map(({ messageKey }) => messageKey)];
     if (waitMs === null) {
-      return (await execute(statements, { ...this.addMany, parameters: lists })) as InboxEntry[];
+      return (await execute(statements, this.addMany(lists))) as InboxEntry[];
     }
     const parameters = [...lists, duration(waitMs)];
-    const rows = (await execute(statements, { ...this.addManyWithin, parameters })) as {
+    const rows = (await execute(statements, this.addManyWithin(parameters))) as {
       consumers: string[] | null;
       keys: string[] | null;
     }[];
@@ -96,12 +96,14 @@ export class PostgresInbox implements InboxDialect {
     { consumer, messageKey }: InboxEntry,
     waitMs: number | null,
   ): Promise<boolean> {
-    const { name, sql } = waitMs === null ? this.addOne : this.addOneWithin;
-    const parameters = waitMs === null ? [consumer, messageKey] : [consumer, messageKey, duration(waitMs)];
-    const rows = (await execute(statements, { name, sql, parameters })) as unknown[];
+    const statement =
+      waitMs === null
+        ? this.addOne([consumer, messageKey])
+        : this.addOneWithin([consumer, messageKey, duration(waitMs)]);
+    const rows = (await execute(statements, statement)) as unknown[];
     if (rows.length > 0) return true;
     // Without a row the limit still holds. Duplicates are rare, so these may cost the round trip.
-    if (waitMs !== null) await execute(statements, { ...this.restoreWait, parameters: [] });
+    if (waitMs !== null) await execute(statements, this.restoreWait([]));
     return false;
   }
 }

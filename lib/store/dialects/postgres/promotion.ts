@@ -1,5 +1,5 @@
 import type { ClaimTerms, Completion } from '../../../core/outbox-store.port';
-import { hotStatement } from '../../hot-statement';
+import { type Hot, hotStatement } from '../../hot-statement';
 import { fitText } from '../../message-limits';
 import type { ClaimedRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
@@ -8,7 +8,6 @@ import type { Promoted } from '../dialect.port';
 import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
 import type { PostgresQueries } from './queries';
 
-type Hot = ReturnType<typeof hotStatement>;
 type PromotedRow = ClaimedRow & { readonly take: boolean };
 
 /** The end of one message and the turn of its key's next one: each by itself, or both in one statement. */

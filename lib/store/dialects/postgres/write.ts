@@ -4,7 +4,7 @@ import type { StagedMessage } from '../../../core/message';
 import { holdingStatuses } from '../../../core/message-status';
 import type { Birth, WrittenMessage } from '../../../core/outbox-store.port';
 import type { Statement, StatementRunner } from '../../../core/statement-runner';
-import { type HotText, hot } from '../../hot-text';
+import { type Hot, hotStatement } from '../../hot-statement';
 import { fitText } from '../../message-limits';
 import type { TableNames } from '../../table-names';
 import { firstOfKey } from './columns';
@@ -30,16 +30,21 @@ const KEYS_MAX = 512;
 
 export class PostgresWriter {
   private readonly gateLock: string;
-  private readonly lockAll = hot('SELECT pg_advisory_xact_lock($1::bigint)');
-  private readonly lockOne = hot(
-    'SELECT pg_advisory_xact_lock_shared($1::bigint), pg_advisory_xact_lock($2::bigint)',
+  private readonly lockAll = hotStatement('SELECT pg_advisory_xact_lock($1::bigint)');
+  /**
+   * The INSERT keeps the plan that is made for it now, perhaps for a table that is empty, and where that is, a scan of it
+   * looks cheap: so the planner is told to take the index. That ends with the transaction, of which COMMIT alone is left.
+   */
+  private readonly lockOne = hotStatement(
+    `SELECT pg_advisory_xact_lock_shared($1::bigint), pg_advisory_xact_lock($2::bigint),
+       set_config('enable_seqscan', 'off', true)`,
   );
-  private readonly lockSome = hot(`SELECT pg_advisory_xact_lock_shared($1::bigint)
+  private readonly lockSome = hotStatement(`SELECT pg_advisory_xact_lock_shared($1::bigint)
  UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`);
   /** Whether a key is held, as far as this transaction can know. */
   private readonly isHeld: (keyHash: string) => string;
   /** The INSERTs of one message, by what their text depends on. */
-  private readonly single = new Map<string, HotText>();
+  private readonly single = new Map<string, Hot>();
 
   constructor(
     private readonly names: TableNames,
@@ -80,9 +85,9 @@ export class PostgresWriter {
 
   private lock(keyHashes: readonly bigint[]): Statement {
     const [first] = keyHashes;
-    if (keyHashes.length === 1) return { ...this.lockOne, parameters: [this.gateLock, String(first)] };
-    if (keyHashes.length > KEYS_MAX) return { ...this.lockAll, parameters: [this.gateLock] };
-    return { ...this.lockSome, parameters: [this.gateLock, keyHashes.map(String)] };
+    if (keyHashes.length === 1) return this.lockOne([this.gateLock, String(first)]);
+    if (keyHashes.length > KEYS_MAX) return this.lockAll([this.gateLock]);
+    return this.lockSome([this.gateLock, keyHashes.map(String)]);
   }
 
   private insertOf(messages: readonly StagedMessage[], birth: Birth): Statement {
@@ -93,24 +98,26 @@ export class PostgresWriter {
     const parameters: unknown[] = claims ? [birth.token, fitText(birth.owner, 255)] : [];
     for (const message of messages) pushParameters(parameters, message);
     if (keys.size > 0 && messages.length > 1) parameters.push(Array.from(keys, String));
-    return { ...this.textOf(messages, birth, claims), parameters };
+    return this.statementOf(messages, birth, claims, parameters);
   }
 
-  /** Nearly always it is one message that is due at once: one of four texts, or of a few more with other leases. */
-  private textOf(
+  /** Nearly always it is one message that is due at once: then its text is one of four. */
+  private statementOf(
     messages: readonly StagedMessage[],
     birth: Birth,
     claims: boolean,
-  ): Pick<Statement, 'sql' | 'name'> {
+    parameters: unknown[],
+  ): Statement {
     const [message] = messages;
     if (messages.length !== 1 || message === undefined || message.delayMs > 0 || message.expiresInMs !== null)
-      return { sql: this.insertSql(messages, birth, claims) };
+      return { sql: this.insertSql(messages, birth, claims), parameters };
     const shape = `${message.keyHash !== null} ${claims ? birth.leaseMs : 0}`;
-    const known = this.single.get(shape);
-    if (known !== undefined) return known;
-    const text = hot(this.insertSql(messages, birth, claims));
-    this.single.set(shape, text);
-    return text;
+    let known = this.single.get(shape);
+    if (known === undefined) {
+      known = hotStatement(this.insertSql(messages, birth, claims));
+      this.single.set(shape, known);
+    }
+    return known(parameters);
   }
 
   private insertSql(messages: readonly StagedMessage[], birth: Birth, claims: boolean): string {
