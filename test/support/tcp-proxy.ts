@@ -1,4 +1,5 @@
-import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net';
+import { type Server, type Socket, connect, createServer } from 'node:net';
+import { freePort } from './process/free-port';
 import { ProxiedStream } from './proxied-stream';
 import { trackResource } from './process/tracked-resources';
 
@@ -86,12 +87,13 @@ export class TcpProxy {
   /** Ends `refuse()`: listens again, on the same port. */
   async accept(): Promise<void> {
     if (this.listener) return;
+    // Not one that the system chooses: while nobody listens there, it would give it to somebody else.
+    if (this.port === 0) this.port = await freePort();
     const listener = createServer({ allowHalfOpen: true }, (client) => this.pass(client));
     await new Promise<void>((resolve, reject) => {
       listener.once('error', reject);
       listener.listen(this.port, this.host, resolve);
     });
-    this.port = (listener.address() as AddressInfo).port;
     this.listener = listener;
     this.release ??= trackResource(`TCP proxy on port ${this.port}`);
   }
