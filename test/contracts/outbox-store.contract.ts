@@ -174,10 +174,10 @@ export function describeOutboxStore(type: TestDatabaseType): void {
 
     it('gives a row stranded by a crash to somebody else when its lease is over', async () => {
       const { id } = await publish(message());
-      await claimOne({ token: 'crashed', leaseMs: 5_000 });
-      await fixture.elapse(4_000);
+      await claimOne({ token: 'crashed', leaseMs: LEASE_MS });
+      await fixture.elapse(LEASE_MS / 2);
       expect(await claimAll()).toEqual([]);
-      await fixture.elapse(1_000);
+      await fixture.elapse(LEASE_MS / 2);
       expect(await claimOne({ token: 'heir' })).toMatchObject({ id, token: 'heir', claims: 2 });
     });
 
@@ -263,7 +263,7 @@ export function describeOutboxStore(type: TestDatabaseType): void {
     it('backs off, spends an attempt, and forgets the claims', async () => {
       await publish(message());
       const { id, token } = await claimOne();
-      expect(await store().fail([{ id, token, error: 'no such exchange', retryInMs: 5_000 }])).toEqual([id]);
+      expect(await store().fail([{ id, token, error: 'no such exchange', retryInMs: 60_000 }])).toEqual([id]);
       expect(await fixture.row(id)).toMatchObject({
         status: 'pending',
         attempts: 1,
@@ -272,7 +272,7 @@ export function describeOutboxStore(type: TestDatabaseType): void {
         last_error: 'no such exchange',
       });
       expect(await claimAll()).toEqual([]);
-      await fixture.elapse(5_000);
+      await fixture.elapse(60_000);
       expect(await claimOne()).toMatchObject({ id, attempts: 1, claims: 1 });
     });
 
@@ -362,14 +362,14 @@ export function describeOutboxStore(type: TestDatabaseType): void {
   describe('extend', () => {
     it('prolongs leases that are still held, and says which', async () => {
       await publish(message(), message());
-      const [held, gone] = (await claimAll({ token: 'mine', leaseMs: 1_000 })) as [
+      const [held, gone] = (await claimAll({ token: 'mine', leaseMs: LEASE_MS })) as [
         ClaimedMessage,
         ClaimedMessage,
       ];
-      await fixture.elapse(1_000, gone.id);
+      await fixture.elapse(LEASE_MS, gone.id);
       await claimAll({ token: 'theirs' });
-      expect(await store().extend([held.id, gone.id], 'mine', 60_000)).toEqual([held.id]);
-      await fixture.elapse(50_000);
+      expect(await store().extend([held.id, gone.id], 'mine', 3 * LEASE_MS)).toEqual([held.id]);
+      await fixture.elapse(2 * LEASE_MS);
       expect((await claimAll()).map(({ id }) => id)).toEqual([gone.id]);
       expect(await store().extend([], 'mine', 1)).toEqual([]);
     });
@@ -402,9 +402,9 @@ export function describeOutboxStore(type: TestDatabaseType): void {
     });
 
     it('cancels what expired, but not under a lease', async () => {
-      const { id } = await publish(message({ expiresInMs: 1_000 }));
+      const { id } = await publish(message({ expiresInMs: LEASE_MS / 2 }));
       await claimAll();
-      await fixture.elapse(2_000);
+      await fixture.elapse(LEASE_MS / 2);
       expect(await store().quarantine(5, 10)).toEqual([]);
       await fixture.elapse(LEASE_MS);
       expect(await store().quarantine(5, 10)).toMatchObject([{ id, status: 'cancelled', deadAt: null }]);
@@ -423,7 +423,7 @@ export function describeOutboxStore(type: TestDatabaseType): void {
     it('is null for nothing, 0 for something due, and the time to the next otherwise', async () => {
       expect(await store().nextDueInMs(['default'])).toBeNull();
       expect(await store().nextDueInMs([])).toBeNull();
-      await publish(message({ delayMs: 5_000 }), message({ transport: 'other' }));
+      await publish(message({ delayMs: 60_000 }), message({ transport: 'other' }));
       expect(await store().nextDueInMs(['default'])).toBeGreaterThan(1_000);
       expect(await store().nextDueInMs(['default', 'other'])).toBe(0);
     });

@@ -1,9 +1,10 @@
 import type fc from 'fast-check';
+import { PATIENCE } from '../support/patience';
 import type { Model } from './model';
 import type { System } from './system';
 
 /** No step waits for another transaction, but those that say so. */
-const STEP_MS_MAX = 8_000;
+const STEP_MS_MAX = 8_000 * PATIENCE;
 
 export type Step = fc.AsyncCommand<Model, System>;
 
