@@ -1,5 +1,6 @@
 import type { ClaimedMessage } from '../../lib/core/message';
 import type { Transport } from '../../lib/core/transport.port';
+import { PATIENCE } from '../support/patience';
 import { waitFor } from '../support/wait-for';
 import { Outcomes, claimedMessages, stateOf } from './transport.fixtures';
 
@@ -30,6 +31,11 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   let transport: Transport;
   let outcomes: Outcomes;
   const messages = (count: number) => claimedMessages(count, subject.message);
+  /** A broker that is slow to answer does not hold up the start for long. */
+  const start = async () => {
+    await transport.start();
+    await waitFor(() => transport.probe());
+  };
   const arrivedOf = (some: readonly ClaimedMessage[]) => {
     const ids = new Set(some.map(({ id }) => id));
     return subject.arrived.filter((id) => ids.has(id));
@@ -47,7 +53,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('confirms each message exactly once, and delivers it', async () => {
-    await transport.start();
+    await start();
     const sent = messages(50);
     await outcomes.sendAndSettle(sent);
     expect(outcomes.kinds(sent)).toEqual(['confirmed']);
@@ -69,7 +75,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
     const settled = new Set<string>();
     const [first, second, third] = [messages(5), messages(5), messages(5)];
     send(first);
-    await transport.start();
+    await start();
     send(second);
     await waitFor(() => second.every(({ id }) => settled.has(id)));
     await transport.stop();
@@ -80,7 +86,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('keeps the order of one batch and of successive batches', async () => {
-    await transport.start();
+    await start();
     const sent = messages(200);
     for (let index = 0; index < sent.length; index += 20) outcomes.send(sent.slice(index, index + 20));
     await outcomes.settled(sent);
@@ -89,7 +95,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('takes a second batch while the first has no outcome, with settle functions of their own', async () => {
-    await transport.start();
+    await start();
     const [first, second] = [messages(20), messages(20)];
     const other = new Outcomes(transport);
     outcomes.send(first);
@@ -105,7 +111,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   it('answers unreachable before its start and after its stop, and delivers none of it', async () => {
     const before = messages(2);
     await outcomes.sendAndSettle(before);
-    await transport.start();
+    await start();
     const between = messages(1);
     await outcomes.sendAndSettle(between);
     await transport.stop();
@@ -118,7 +124,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('settles the rest when it stops', async () => {
-    await transport.start();
+    await start();
     const sent = messages(100);
     outcomes.send(sent);
     await transport.stop();
@@ -129,14 +135,14 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
 
   it('says by probe whether it could send', async () => {
     expect(await transport.probe()).toBe(false);
-    await transport.start();
+    await start();
     expect(await transport.probe()).toBe(true);
     await transport.stop();
     expect(await transport.probe()).toBe(false);
   });
 
   it('sends empty and large payloads as they are', async () => {
-    await transport.start();
+    await start();
     const sent = [
       ...claimedMessages(2, { ...subject.message, payload: Buffer.alloc(0) }),
       ...claimedMessages(1, { ...subject.message, payload: Buffer.alloc(3_000_000, 'x') }),
@@ -151,7 +157,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
     await subject.network!.goAway();
     const startedAt = performance.now();
     await transport.start();
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(2_000 * PATIENCE);
     expect(await transport.probe()).toBe(false);
     const early = messages(3);
     await outcomes.sendAndSettle(early);
@@ -169,7 +175,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('answers unreachable at once when the broker is gone, and sends nothing of it later', async () => {
-    await transport.start();
+    await start();
     const down = stateOf(transport, 'down');
     await subject.network!.goAway();
     await down;
@@ -188,7 +194,7 @@ export function transportContract(away: boolean, make: () => Promise<TransportUn
   });
 
   it('settles what a broker does not answer within its time limit, and never sends it late', async () => {
-    await transport.start();
+    await start();
     const { sendTimeoutMs } = transport.capabilities;
     subject.network!.stall();
     // More than sockets hold: most of it never leaves the process.
