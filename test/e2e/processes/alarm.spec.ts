@@ -47,8 +47,11 @@ describe.each(['postgres', 'mysql'] as const)('the alarm of a dead letter, on %s
 
   it('is rung by another relay, once, when the process that wrote it down is killed before it rings', async () => {
     const survivor = await start(null);
+    // Or it may be the one that sends the message, and makes the dead letter.
+    await survivor.run({ do: 'pause' });
     await dieBeforeAlarm();
-    await waitFor(async () => (await alarmsOf(survivor)) === 1, { what: 'the alarm' });
+    await survivor.run({ do: 'resume' });
+    await waitFor(async () => (await alarmsOf(survivor)) > 0, { what: 'the alarm' });
     await waitFor(async () => (await ledger.alarmsDue()) === 0, { what: 'the alarm to be marked as heard' });
     expect(await alarmsOf(survivor)).toBe(1);
   }, 60_000);
@@ -59,7 +62,8 @@ describe.each(['postgres', 'mysql'] as const)('the alarm of a dead letter, on %s
     await publisher.close();
     expect([await ledger.alarmsDue(), await ledger.statuses()]).toEqual([1, { dead_letter: 1 }]);
     const next = await start(null, { role: 'relay' });
-    await waitFor(async () => (await alarmsOf(next)) === 1, { what: 'the alarm' });
+    await waitFor(async () => (await alarmsOf(next)) > 0, { what: 'the alarm' });
+    expect(await alarmsOf(next)).toBe(1);
     await next.close();
     expect(await ledger.alarmsDue()).toBe(0);
   }, 60_000);

@@ -4,6 +4,7 @@ import type { OutboxAssembly } from '../../../lib/outbox.assembly';
 import { OutboxEvents, OutboxRelay } from 'nestjs-outbox';
 import { rabbitMq } from 'nestjs-outbox/rabbitmq';
 
+import { waitFor } from '../../support/wait-for';
 import { startThinSlice } from '../../integration/module/thin-slice';
 import { BEFORE_ALARM, type ProcessCommand, type ProcessTask } from './process-task';
 
@@ -89,7 +90,11 @@ async function main(task: ProcessTask): Promise<void> {
     task.rabbitMqUrl,
     { registerHandlers: task.consumes },
   );
-  installCrashPoint(task.killAt, app.get<OutboxAssembly>(outboxToken(OUTBOX_PART.assembly)));
+  const assembly = app.get<OutboxAssembly>(outboxToken(OUTBOX_PART.assembly));
+  // Started while the broker was slow to answer, it would leave its first messages to others.
+  if (task.role === 'full')
+    for (const transport of assembly.transports.values()) await waitFor(() => transport.probe());
+  installCrashPoint(task.killAt, assembly);
   const tell = (message: object): void => void process.send?.(message);
   let sent = 0;
   app.get(OutboxEvents).on('message.sent', () => {
@@ -105,6 +110,12 @@ async function main(task: ProcessTask): Promise<void> {
       }
       case 'flush':
         await app.get(OutboxRelay).flush({ timeoutMs: 20_000 });
+        return {};
+      case 'pause':
+        app.get(OutboxRelay).pause();
+        return {};
+      case 'resume':
+        app.get(OutboxRelay).resume();
         return {};
       case 'stats':
         return { sentHere: sent, alarms, ...(await app.get(OutboxRelay).stats()) };

@@ -43,9 +43,12 @@ describe.each(['postgres', 'mysql'] as const)('a process that is killed, on %s',
     const customerId = `killed ${killAt}`;
     await ledger.addCart(customerId);
     const doomed = await AppChild.start({ ...task, consumes: false, killAt });
+    // Or it may be the one that sends what the other is to die of.
+    await survivor.run({ do: 'pause' });
     await doomed.run({ do: 'place', ids: [`${killAt}-1`], customerId }).catch(() => undefined);
     if (killAt === 'in shutdown') void doomed.run({ do: 'close' }).catch(() => undefined);
     expect(await doomed.ended).toBe('SIGKILL');
+    await survivor.run({ do: 'resume' });
 
     const orders = COMMITTED[killAt] ? 1 : 0;
     await waitFor(async () => (await ledger.count(customerId)).effects === orders, {

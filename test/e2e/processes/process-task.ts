@@ -32,5 +32,7 @@ export type CrashPoint = (typeof CRASH_POINTS)[number];
 export type ProcessCommand =
   | { readonly do: 'place'; readonly ids: readonly string[]; readonly customerId: string }
   | { readonly do: 'flush' }
+  /** It sends nothing until it is told to resume. */
+  | { readonly do: 'pause' | 'resume' }
   | { readonly do: 'stats' }
   | { readonly do: 'close' };
