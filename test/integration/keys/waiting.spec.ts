@@ -7,6 +7,7 @@ const LEASE_MS = 1_500;
 const IDLE_MS = 500;
 /** For the machine: statements, the broker, timers. */
 const SLACK_MS = 1_500;
+/** Longer than any test: what is due then becomes due when a test says so. */
 const HOUR_MS = 3_600_000;
 
 describe.each(['postgres', 'mysql'] as const)('what a message does to its key, on %s', (type) => {
@@ -46,6 +47,8 @@ describe.each(['postgres', 'mysql'] as const)('what a message does to its key, o
   }
   const update = (id: string, assignments: string): Promise<unknown> =>
     setting.query(`UPDATE outbox_message SET ${assignments} WHERE id = '${id}'`);
+  /** The time that a message waits for, or its lease, is over. */
+  const itsTimeHasCome = (id: string): Promise<unknown> => update(id, `next_attempt_at = ${setting.inMs(0)}`);
   /** A message without a key passes, which also gives those that must not leave the time to do so. */
   async function expectHeld(...ids: string[]): Promise<void> {
     const keyless = await instance.outbox.transaction(() => instance.outbox.publish('event.some', {}));
@@ -55,16 +58,22 @@ describe.each(['postgres', 'mysql'] as const)('what a message does to its key, o
   }
 
   it('a delayed one holds those behind it until it is sent', async () => {
-    const ids = await publish({ delayMs: 1_000 }, {}, {});
+    const ids = await publishBehindDelayed();
     await expectHeld(...ids);
+    await itsTimeHasCome(ids[0]!);
     expect(await setting.arrival(ids)).toEqual(ids);
+    const soon = await publish({ delayMs: 1_000 }, {}, {});
+    expect(await setting.arrival(soon)).toEqual(soon);
   });
 
   it('a delayed one behind others waits for them and for its time, and holds the next', async () => {
-    const ids = await publish({}, { delayMs: 1_000 }, {});
+    const ids = await publish({}, { delayMs: HOUR_MS }, {});
     await setting.arrival(ids.slice(0, 1));
     await expectHeld(...ids.slice(1));
+    await itsTimeHasCome(ids[1]!);
     expect(await setting.arrival(ids)).toEqual(ids);
+    const soon = await publish({}, { delayMs: 1_000 }, {});
+    expect(await setting.arrival(soon)).toEqual(soon);
   });
 
   it('an expired one is cancelled, and lets the key go on, with all that expired behind it', async () => {
@@ -87,9 +96,10 @@ describe.each(['postgres', 'mysql'] as const)('what a message does to its key, o
   });
 
   it('one that expired while it waited is found out when its turn comes', async () => {
-    const [first, late, last] = await publish({ delayMs: 700 }, { expiresInMs: 1 }, {});
+    const [first, late, last] = await publish({ delayMs: HOUR_MS }, { expiresInMs: 1 }, {});
     await expectHeld(first!, late!, last!);
     expect(await setting.statusOf(late!)).toBe('blocked');
+    await itsTimeHasCome(first!);
     expect(await setting.arrival([first!, last!])).toEqual([first, last]);
     expect(await setting.statusOf(late!)).toBe('cancelled');
   });
@@ -137,8 +147,9 @@ describe.each(['postgres', 'mysql'] as const)('what a message does to its key, o
 
     it('with a message in its hands: that one is sent again when its lease is over, and the next ones follow', async () => {
       const ids = await publishBehindDelayed();
-      await update(ids[0]!, `claims = 1, claim_token = 'gone', next_attempt_at = ${setting.inMs(LEASE_MS)}`);
+      await update(ids[0]!, `claims = 1, claim_token = 'gone', next_attempt_at = ${setting.inMs(HOUR_MS)}`);
       await expectHeld(...ids);
+      await update(ids[0]!, `next_attempt_at = ${setting.inMs(LEASE_MS)}`);
       expect(await setting.arrival(ids, LEASE_MS + IDLE_MS + SLACK_MS)).toEqual(ids);
     });
   });
