@@ -3,12 +3,13 @@ import { chown, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PATIENCE } from '../patience';
 import { type UnprivilegedUser, isTraversable } from './unprivileged-user';
 import { type SupervisedProcess } from './supervised-process';
 import { trackResource } from './tracked-resources';
 
-const START_TIMEOUT_MS = 90_000;
-const STOP_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 90_000 * PATIENCE;
+const STOP_TIMEOUT_MS = 30_000 * PATIENCE;
 const PROBE_INTERVAL_MS = 40;
 
 /**
