@@ -1,12 +1,13 @@
 import { connect } from 'amqplib';
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { rabbitMq } from 'nestjs-outbox/rabbitmq';
 import { DataSource } from 'typeorm';
 import type { Transport } from '../../../lib/core/transport.port';
 import { Outcomes, claimedMessage, transportContext } from '../../contracts/transport.fixtures';
-import { startRabbitMq } from '../../support/rabbitmq-server';
+import { type RabbitMqServer, startRabbitMq } from '../../support/rabbitmq-server';
 import { createTestDatabase, createVhost, type TestDatabase } from '../../support/shared-servers';
 import { waitFor } from '../../support/wait-for';
 import type { OrderedConsumerNews, OrderedConsumerTerms } from './child/ordered-consumer';
@@ -48,6 +49,13 @@ class Consumer {
     await this.exited;
   }
 }
+
+/** A broker that may be killed, and that has the plugin for x-consistent-hash; one for all tests, each in a virtual host. */
+let server: RabbitMqServer;
+beforeAll(async () => {
+  server = await startRabbitMq({ plugins: ['rabbitmq_consistent_hash_exchange'] });
+}, 90_000);
+afterAll(() => server?.stop());
 
 describe.each([
   ['postgres', 'classic'],
@@ -138,6 +146,16 @@ describe.each([
     return { count: rows.length, byKey };
   };
 
+  /** As soon as there are so many. A consumer tells of a message before its commit. */
+  const effectsOf = (count: number, timeoutMs?: number) =>
+    waitFor(
+      async () => {
+        const found = await effects();
+        return found.count >= count && found;
+      },
+      { timeoutMs, what: `${count} effects` },
+    );
+
   const keepsOrderThroughDeaths = async () => {
     const terms = { partitions: 4, failures: 2, retryDelayMs: 5 };
     const keys = Array.from({ length: 40 }, (_, index) => `order-${index}`);
@@ -153,9 +171,7 @@ describe.each([
     await first.kill();
     await waitFor(() => second.count('handled') >= 60, { timeoutMs: 30_000 });
     await second.close();
-    await waitFor(async () => (await effects()).count >= keys.length * numbers.length, { timeoutMs: 60_000 });
-
-    const { byKey } = await effects();
+    const { byKey } = await effectsOf(keys.length * numbers.length, 60_000);
     expect(Object.fromEntries(byKey)).toEqual(Object.fromEntries(keys.map((key) => [key, numbers])));
     // Different keys side by side, in one instance after the other.
     expect(third.count('handled')).toBeGreaterThan(0);
@@ -170,16 +186,10 @@ describe.each([
   );
 
   it('does so behind an x-consistent-hash exchange, too', async () => {
-    const server = await startRabbitMq({ plugins: ['rabbitmq_consistent_hash_exchange'] });
-    try {
-      brokerUrl = server.url;
-      spread = 'consistentHash';
-      await keepsOrderThroughDeaths();
-      await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
-    } finally {
-      await server.stop();
-    }
-  }, 180_000);
+    brokerUrl = await server.createVhost(randomUUID());
+    spread = 'consistentHash';
+    await keepsOrderThroughDeaths();
+  }, 150_000);
 
   it('hands a message that waits for its retry over before the later ones, when the instance stops', async () => {
     await startSender(1);
@@ -189,34 +199,28 @@ describe.each([
     await waitFor(() => first.count('retry') === 1);
     await send(['k'], [5, 6, 7]);
     await first.close();
-    await waitFor(async () => (await effects()).count === 7);
-    expect((await effects()).byKey.get('k')).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    const { byKey } = await effectsOf(7);
+    expect(byKey.get('k')).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    await waitFor(() => second.count('handled') >= 4);
     expect(second.count('handled')).toBe(4);
   }, 90_000);
 
   it('keeps each key in order when the broker is killed and comes back', async () => {
-    const server = await startRabbitMq();
-    try {
-      brokerUrl = server.url;
-      const terms = { partitions: 4, failures: 1, retryDelayMs: 5 };
-      const keys = Array.from({ length: 20 }, (_, index) => `order-${index}`);
-      await startSender(terms.partitions);
-      const first = await startConsumer(terms);
-      const second = await startConsumer(terms);
-      await server.syncTopology();
-      await send(keys, [1, 2, 3, 4, 5, 6]);
-      await waitFor(() => first.count('handled') + second.count('handled') >= 40, { timeoutMs: 30_000 });
-      await server.kill();
-      await server.restart();
-      await waitFor(() => transport.probe(), { timeoutMs: 20_000 });
-      await send(keys, [7, 8]);
-      await waitFor(async () => (await effects()).count >= 160, { timeoutMs: 40_000 });
-      const { byKey } = await effects();
-      for (const key of keys) expect([key, byKey.get(key)]).toEqual([key, [1, 2, 3, 4, 5, 6, 7, 8]]);
-      await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
-    } finally {
-      await server.stop();
-    }
+    brokerUrl = await server.createVhost(randomUUID());
+    const terms = { partitions: 4, failures: 1, retryDelayMs: 5 };
+    const keys = Array.from({ length: 20 }, (_, index) => `order-${index}`);
+    await startSender(terms.partitions);
+    const first = await startConsumer(terms);
+    const second = await startConsumer(terms);
+    await server.syncTopology();
+    await send(keys, [1, 2, 3, 4, 5, 6]);
+    await waitFor(() => first.count('handled') + second.count('handled') >= 40, { timeoutMs: 30_000 });
+    await server.kill();
+    await server.restart();
+    await waitFor(() => transport.probe(), { timeoutMs: 20_000 });
+    await send(keys, [7, 8]);
+    const { byKey } = await effectsOf(160, 40_000);
+    for (const key of keys) expect([key, byKey.get(key)]).toEqual([key, [1, 2, 3, 4, 5, 6, 7, 8]]);
   }, 120_000);
 
   it('goes on after a message that is given up, and takes it back when a person publishes it again', async () => {
@@ -230,7 +234,7 @@ describe.each([
     channel.publish('cart.orders', '', dead.content, dead.properties);
     await channel.waitForConfirms();
     await connection.close();
-    await waitFor(() => consumer.count('handled') === 2);
-    expect((await effects()).byKey.get('k')).toEqual([5, 4]);
+    const { byKey } = await effectsOf(2);
+    expect(byKey.get('k')).toEqual([5, 4]);
   }, 60_000);
 });
