@@ -43,14 +43,20 @@ describe.each(['postgres', 'mysql'] as const)('a transaction longer than a lease
   });
 
   it('bears its message with a whole lease at its commit', async () => {
-    await app.dataSource.transaction(async (manager) => {
+    const clock = type === 'postgres' ? 'clock_timestamp()::text' : 'CAST(UTC_TIMESTAMP(6) AS char)';
+    const workEndedAt = await app.dataSource.transaction(async (manager) => {
       await app.outbox.publish('order.placed', { id: 'late' }, { manager });
       // The work that takes so long, in the database's own time.
       await manager.query(type === 'postgres' ? 'SELECT pg_sleep(1.5)' : 'SELECT SLEEP(1.5)');
+      const [row] = await manager.query<{ now: string }[]>(`SELECT ${clock} AS now`);
+      return row?.now;
     });
-    const clock = type === 'postgres' ? 'clock_timestamp()' : 'UTC_TIMESTAMP(6)';
+    const lease =
+      type === 'postgres'
+        ? `'${workEndedAt}'::timestamptz + ${LEASE_MS} * interval '1 millisecond'`
+        : `CAST('${workEndedAt}' AS datetime(6)) + INTERVAL ${LEASE_MS * 1_000} MICROSECOND`;
     const rows = await app.dataSource.query(
-      `SELECT claims, next_attempt_at > ${clock} AS leased FROM outbox_message`,
+      `SELECT claims, next_attempt_at >= ${lease} AS leased FROM outbox_message`,
     );
     expect(
       rows.map((row: object) => ({ ...row, leased: Boolean((row as { leased: unknown }).leased) })),
