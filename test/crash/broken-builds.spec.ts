@@ -18,22 +18,22 @@ const CAUGHT: Record<Breakage, ViolationKind> = {
 
 const CAMPAIGNS_MAX = 5;
 
-const kill = (member: MemberKind, point: KillPoint, passages: number): Fault => ({
+const kill = (member: MemberKind, point: KillPoint, passages: number, which = 0): Fault => ({
   kind: 'kill at a point',
   member,
-  which: 0,
+  which,
   point,
   passages,
 });
 
-/** A short plan that a sound build survives, and no broken one. */
+/** A short plan that a sound build survives, and no broken one. While one producer starts again, the other has its faults. */
 const FAULTS: readonly Fault[] = [
   kill('producer', 'after COMMIT, before the hand-over', 30),
   kill('consumer', "after a handler's commit, before the ack", 10),
-  kill('producer', 'after the row is inserted', 10),
+  kill('producer', 'after the row is inserted', 10, 1),
   { kind: 'cut', member: 'producer', which: 0, link: 'broker' },
   kill('relay', 'after the send, before the confirmation', 3),
-  kill('producer', 'after the send, before the confirmation', 20),
+  kill('producer', 'after the send, before the confirmation', 20, 1),
   kill('consumer', "after a handler's commit, before the ack", 10),
   { kind: 'refuse', member: 'producer', which: 0, link: 'broker', ms: 500 },
 ];
