@@ -1,4 +1,4 @@
-import { QueryFailedError, type QueryRunner } from 'typeorm';
+import { QueryFailedError, QueryRunnerAlreadyReleasedError, type QueryRunner } from 'typeorm';
 import { type Statement } from '../../core/statement-runner';
 import { announce, heard, loggerOf } from '../typeorm-internals';
 import { type PgAnswer, type PgClient } from './client';
@@ -92,6 +92,8 @@ export class DirectStatements {
 }
 
 async function before(runner: QueryRunner, { sql, parameters }: Statement): Promise<void> {
+  // The client is somebody else's by then.
+  if (runner.isReleased) throw new QueryRunnerAlreadyReleasedError();
   loggerOf(runner).logQuery(sql, parameters, runner);
   await announce(runner, sql, parameters);
 }

@@ -203,7 +203,7 @@ describe.each(['postgres', 'mysql'] as const)('the ambient transaction on %s', (
           other.stage([message('n')]);
           bench.publish('m');
         });
-        expect(() => other.stage([message('o')], bench.dataSource.manager.queryRunner!)).toThrow(
+        expect(() => other.stage([message('o')], bench.dataSource.manager.queryRunner)).toThrow(
           expect.objectContaining({ code: 'OUTBOX_TRANSACTION_PROPAGATION' }),
         );
         other.outside(() => expect(bench.transactions.isActive()).toBe(false));

@@ -71,7 +71,10 @@ export class RecordingListener implements CommitListener {
     isolation: string | null,
   ): Promise<WrittenBatch> {
     const ids = messages.map(({ id }) => id);
-    await statements.query(`INSERT INTO probe_outbox (id) VALUES ${ids.map((id) => `('${id}')`).join(', ')}`);
+    const sql = `INSERT INTO probe_outbox (id) VALUES ${ids.map((id) => `('${id}')`).join(', ')}`;
+    // As the store does: in one round trip with COMMIT where that can be.
+    if (statements.finish === undefined || this.afterWrite !== null) await statements.query(sql);
+    else await statements.finish([{ sql, parameters: [] }]);
     this.writes.push({ ids, isolation });
     await this.afterWrite?.(statements);
     return { ids } satisfies Batch;
@@ -97,6 +100,7 @@ export interface BenchOptions {
   readonly escapedWrites?: TypeOrmTransactionsParts['options']['escapedWrites'];
   readonly connectionWaitMs?: number;
   readonly foreignHosts?: () => readonly unknown[];
+  readonly preparesStatements?: () => boolean;
 }
 
 /** A data source with one table of the application's, one of the outbox's, and the binding under test. */
@@ -132,6 +136,7 @@ export class Bench {
       },
       clock: systemClock,
       ...(options.foreignHosts ? { foreignHosts: options.foreignHosts } : {}),
+      ...(options.preparesStatements ? { preparesStatements: options.preparesStatements } : {}),
     });
     transactions.install();
     const things = dataSource.getRepository(ThingSchema);

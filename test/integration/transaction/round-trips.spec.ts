@@ -1,0 +1,251 @@
+import { type QueryRunner } from 'typeorm';
+import { type StatementRunner } from '../../../lib/core/statement-runner';
+import { execute } from '../../../lib/core/statement-runner';
+import { Bench, ThingSchema, outcomeOf } from './bench';
+
+/** `pg`'s client, as far as the specs look into it. */
+interface Client {
+  query: unknown;
+  on(event: string, listener: () => void): void;
+  connection: {
+    on(event: string, listener: () => void): void;
+    off(event: string, listener: () => void): void;
+  };
+}
+
+describe('round trips of a transaction on postgres', () => {
+  let bench: Bench;
+  let prepares = true;
+  beforeAll(async () => {
+    bench = await Bench.start('postgres', { poolSize: 1, preparesStatements: () => prepares });
+  });
+  afterAll(() => bench.stop());
+  beforeEach(async () => {
+    prepares = true;
+    await bench.reset();
+  });
+  afterEach(() => {
+    bench.dataSource.subscribers.splice(1);
+  });
+
+  const add = (id: string) => bench.things.insert({ id });
+
+  /** The one connection of the pool, borrowed for as long as the work takes. */
+  async function onTheConnection<T>(work: (runner: QueryRunner, client: Client) => Promise<T>): Promise<T> {
+    const runner = bench.dataSource.createQueryRunner();
+    try {
+      return await work(runner, await runner.connect());
+    } finally {
+      await runner.release();
+    }
+  }
+
+  /** How often the server said that it is ready for more. */
+  async function roundTrips(work: () => Promise<unknown>): Promise<number> {
+    let count = 0;
+    const listener = (): void => void (count += 1);
+    const { connection } = await onTheConnection((_runner, client) => Promise.resolve(client));
+    connection.on('readyForQuery', listener);
+    await work();
+    connection.off('readyForQuery', listener);
+    return count;
+  }
+
+  async function isIdle(): Promise<void> {
+    await onTheConnection(async (runner, client) => {
+      expect(Object.hasOwn(client, 'query')).toBe(false);
+      expect(await runner.query('SELECT now() = statement_timestamp() AS alone')).toEqual([{ alone: true }]);
+    });
+  }
+
+  it('are two with a statement and a message: BEGIN goes with the one, COMMIT with the other', async () => {
+    const count = await roundTrips(() =>
+      bench.transactions.run({}, async () => {
+        await add('a');
+        bench.publish('m');
+      }),
+    );
+    expect(count).toBe(2);
+    expect([await bench.storedThings(), await bench.storedMessages()]).toEqual([['a'], ['m']]);
+    expect(bench.listener.handedOver).toEqual(['m']);
+    await isIdle();
+  });
+
+  it('are two for a transaction of the application that publishes, besides its own statements', async () => {
+    const count = await roundTrips(() =>
+      bench.dataSource.transaction(async (manager) => {
+        await manager.insert(ThingSchema, { id: 'a' });
+        bench.publish('m', manager);
+      }),
+    );
+    expect(count).toBe(3);
+    expect(bench.listener.handedOver).toEqual(['m']);
+  });
+
+  it('tell subscribers and the logger of each statement, in order', async () => {
+    const heard: string[] = [];
+    bench.dataSource.subscribers.push({
+      beforeQuery: ({ query }) => void heard.push(`before ${query.slice(0, 14)}`),
+      afterQuery: ({ query, success }) =>
+        void heard.push(`${success ? 'after' : 'failed'} ${query.slice(0, 14)}`),
+    });
+    await bench.transactions.run({}, async () => {
+      await add('a');
+      bench.publish('m');
+    });
+    expect(heard).toEqual([
+      'before START TRANSACT',
+      'after START TRANSACT',
+      'before INSERT INTO "t',
+      'after INSERT INTO "t',
+      'before INSERT INTO pr',
+      'before COMMIT',
+      'after INSERT INTO pr',
+      'after COMMIT',
+    ]);
+  });
+
+  it('skip COMMIT when the messages cannot be written', async () => {
+    await bench.observer.query(`INSERT INTO probe_outbox (id) VALUES ('m')`);
+    const work = bench.transactions.run({}, async () => {
+      await add('a');
+      bench.publish('m');
+    });
+    await expect(work).rejects.toThrow(/duplicate key value/);
+    expect(await bench.storedThings()).toEqual([]);
+    expect(bench.listener.handedOver).toEqual([]);
+    await isIdle();
+  });
+
+  it('send nothing when a subscriber refuses COMMIT', async () => {
+    const statements: string[] = [];
+    bench.dataSource.subscribers.push({
+      beforeQuery: ({ query }) => {
+        if (query === 'COMMIT') throw new Error('not today');
+      },
+      afterQuery: ({ query }) => void statements.push(query.slice(0, 11)),
+    });
+    const work = bench.transactions.run({}, async () => {
+      await add('a');
+      bench.publish('m');
+    });
+    await expect(work).rejects.toThrow('not today');
+    expect(await bench.storedThings()).toEqual([]);
+    expect(statements.at(-1)).toBe('ROLLBACK');
+    await isIdle();
+  });
+
+  it('refuse what is published once the messages are on their way', async () => {
+    const late: string[] = [];
+    bench.dataSource.subscribers.push({
+      beforeQuery: async ({ query, queryRunner }) => {
+        if (!query.startsWith('INSERT INTO probe_outbox')) return;
+        late.push(await outcomeOf(Promise.resolve().then(() => bench.publish('late', queryRunner))));
+      },
+    });
+    await bench.transactions.run({}, async () => {
+      await add('a');
+      bench.publish('m');
+    });
+    expect(late).toEqual(['TransactionEndedError']);
+    expect(await bench.storedMessages()).toEqual(['m']);
+  });
+
+  it('skip the first statement when BEGIN fails, so that it never runs by itself', async () => {
+    // Somebody gave the connection back inside a transaction that has failed: there, BEGIN is an error.
+    await onTheConnection(async (runner) => {
+      await runner.query('BEGIN');
+      await runner.query('SELECT 1 / 0').catch(() => undefined);
+    });
+    await expect(bench.transactions.run({}, () => add('a'))).rejects.toThrow(
+      /current transaction is aborted/,
+    );
+    expect(await bench.storedThings()).toEqual([]);
+    await bench.transactions.run({}, () => add('b'));
+    expect(await bench.storedThings()).toEqual(['b']);
+    await isIdle();
+  });
+
+  it('leave a first statement alone that may be several', async () => {
+    await bench.transactions.run({}, async () => {
+      await bench.dataSource.manager.query(
+        `INSERT INTO thing (id) VALUES ('a'); INSERT INTO thing (id) VALUES ('b')`,
+      );
+      bench.publish('m');
+    });
+    expect(await bench.storedThings()).toEqual(['a', 'b']);
+    await isIdle();
+  });
+
+  it('keep the answer of a first statement as it always is', async () => {
+    const sql = `SELECT $1::bigint AS number, $2::timestamptz AS moment, $3::jsonb AS document`;
+    const values = ['12345678901234567', '2026-01-02T03:04:05Z', '{"a":1}'];
+    const within = await bench.transactions.run({}, () => bench.dataSource.manager.query(sql, values));
+    expect(within).toEqual(await bench.dataSource.query(sql, values));
+  });
+
+  it('end well where the first statement cannot be sent, fails, or is missing', async () => {
+    const circle: Record<string, unknown> = {};
+    circle.self = circle;
+    const query = (sql: string, values: unknown[]) =>
+      bench.transactions.run({}, () => bench.dataSource.manager.query(sql, values));
+    await expect(query('SELECT $1::json', [circle])).rejects.toThrow(/circular/i);
+    await isIdle();
+    await expect(query('SELECT 1 / $1::int', [0])).rejects.toThrow('division by zero');
+    await isIdle();
+    await bench.transactions.run({}, () => Promise.resolve());
+    await isIdle();
+    await bench.transactions.run({}, async () => bench.publish('m'));
+    expect(await bench.storedMessages()).toEqual(['m']);
+    await isIdle();
+  });
+
+  it('set the isolation level before the first statement', async () => {
+    const [level] = await bench.transactions.run<{ level: string }[]>({ isolation: 'SERIALIZABLE' }, () =>
+      bench.dataSource.manager.query(`SELECT current_setting($1) AS level`, ['transaction_isolation']),
+    );
+    expect(level).toEqual({ level: 'serializable' });
+  });
+
+  it('store nothing when the connection ends with them', async () => {
+    const work = bench.transactions.run({}, async () => {
+      await add('a');
+      await bench.kill(await bench.connectionId(bench.transactions.current()));
+      bench.publish('m');
+    });
+    await expect(work).rejects.toThrow();
+    expect([await bench.storedThings(), await bench.storedMessages()]).toEqual([[], []]);
+    expect(bench.listener.handedOver).toEqual([]);
+    await isIdle();
+  });
+
+  describe('with named statements', () => {
+    const probe = { name: 'round_trips_probe', sql: 'SELECT $1::int AS n', parameters: [1] };
+    const kept = (statements: StatementRunner) =>
+      statements.query(`SELECT name FROM pg_prepared_statements WHERE name = $1`, [probe.name]);
+
+    it('let the server keep them, and send the text where it does not', async () => {
+      const run = () =>
+        bench.transactions.run({}, async () => {
+          const statements = bench.transactions.current();
+          expect(await execute(statements, probe)).toEqual([{ n: 1 }]);
+          return kept(statements);
+        });
+      prepares = false;
+      expect(await run()).toEqual([]);
+      prepares = true;
+      expect(await run()).toEqual([{ name: probe.name }]);
+      // A name that is lost costs its transaction, once.
+      await bench.dataSource.query('DISCARD ALL');
+      await expect(run()).rejects.toThrow(/does not exist/);
+      expect(await run()).toEqual([]);
+    });
+
+    it('refuse them like any other once the scope has ended', async () => {
+      const statements = await bench.transactions.run({}, () =>
+        Promise.resolve(bench.transactions.current()),
+      );
+      await expect(execute(statements, probe)).rejects.toThrow('released');
+    });
+  });
+});
