@@ -400,7 +400,9 @@ async function fill(fixture: StoreFixture): Promise<void> {
   // Of each key one that is sent, and one behind it that nobody promoted.
   await fixture.publish(KEYS.flatMap((key) => [message({ key, type: 'first' }), message({ key })]));
   await setStatus('sent', `type = 'first'`);
-  for (const _ of [1, 2, 3, 4, 5, 6, 7, 8])
+  // On PostgreSQL more tests claim.
+  const rounds = fixture.database.type === 'postgres' ? 8 : 4;
+  for (let round = 0; round < rounds; round += 1)
     await fixture.publish(Array.from({ length: 10 * DUE }, () => message()));
   await stores.outbox.stats();
 }
