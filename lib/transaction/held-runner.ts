@@ -24,9 +24,10 @@ type Query = QueryRunner['query'];
  * MySQL whatever commits implicitly (the change would be stored without its messages).
  */
 export class HeldRunners {
-  private readonly held = new WeakSet<QueryRunner>();
-  /** Connections on which TypeORM, and nobody's string, is about to send COMMIT. */
-  private readonly committing = new WeakSet<QueryRunner>();
+  /** Marks of a connection, on its runner: weak sets would cost the garbage collector more than all else here. */
+  private readonly held = Symbol('outbox watches');
+  /** TypeORM, and nobody's string, is about to send COMMIT. */
+  private readonly committing = Symbol('outbox expects COMMIT');
   private readonly mysql: boolean;
 
   constructor(
@@ -40,15 +41,16 @@ export class HeldRunners {
 
   /** TypeORM begins to commit the outermost transaction of the connection. */
   expectCommit(runner: QueryRunner): void {
-    this.committing.add(runner);
+    marksOf(runner)[this.committing] = true;
   }
 
   /** Watches the transaction from now on, and its connection until that is released. */
   hold(transaction: OpenTransaction): void {
     transaction.matters = true;
     const { runner } = transaction;
-    if (this.held.has(runner)) return;
-    this.held.add(runner);
+    const marks = marksOf(runner);
+    if (marks[this.held]) return;
+    marks[this.held] = true;
     const query = runner.query.bind(runner) as (...args: unknown[]) => Promise<unknown>;
     const release = runner.release.bind(runner);
     runner.query = ((...args: [sql: string, ...rest: unknown[]]) =>
@@ -86,7 +88,8 @@ export class HeldRunners {
     if (!transaction?.matters || transaction.outcome !== 'open') return send();
     const boundary = boundaryOf(sql);
     if (boundary?.kind === 'rollback' || boundary?.kind === 'rollbackTo') return send();
-    if (boundary?.kind === 'commit' && this.committing.delete(runner)) {
+    if (boundary?.kind === 'commit' && marksOf(runner)[this.committing]) {
+      marksOf(runner)[this.committing] = false;
       return this.gate.commit(transaction, send, sendOther);
     }
     try {
@@ -114,7 +117,13 @@ export class HeldRunners {
           `and run statements that commit implicitly (TRUNCATE, DDL) outside: outbox.outside(() => …).`,
       );
     }
-    if (scope !== undefined && boundary === null) assertInnermost(scope, () => isWrite(sql), briefly(sql));
+    if (scope !== undefined && boundary === null) {
+      assertInnermost(
+        scope,
+        () => isWrite(sql),
+        () => briefly(sql),
+      );
+    }
   }
 
   /** The ambient scope, if it is one of this connection's transaction. */
@@ -137,12 +146,16 @@ export class HeldRunners {
   }
 }
 
+function marksOf(runner: QueryRunner): Record<symbol, boolean | undefined> {
+  return runner as unknown as Record<symbol, boolean | undefined>;
+}
+
 /** Refuses what an outer scope does while a savepoint is open in it: that savepoint's rollback would undo it, unseen. */
-export function assertInnermost(scope: TransactionScope, applies: () => boolean, what: string): void {
+export function assertInnermost(scope: TransactionScope, applies: () => boolean, what: () => string): void {
   const { innermost, name } = scope.transaction;
   if (scope === innermost || !applies()) return;
   throw new TransactionPropagationError(
-    `${what} was refused in ${name === scope.name ? name : `${scope.name} (in ${name})`}: the nested transaction ` +
+    `${what()} was refused in ${name === scope.name ? name : `${scope.name} (in ${name})`}: the nested transaction ` +
       `${innermost.name} is open at the same time on the same connection, and its rollback would undo this, too. ` +
       `Await the nested transaction first, or give it propagation: 'requiresNew'.`,
   );

@@ -8,34 +8,35 @@ const FOREIGN = 'that the application opened';
  * the other; the one that has ended stays here until the next begins, so that latecomers are told apart from newcomers.
  */
 export class OpenTransactions {
-  private readonly byRunner = new WeakMap<QueryRunner, OpenTransaction>();
+  /** Where a connection's runner keeps it. A weak map would cost the garbage collector more than all else here. */
+  private readonly slot = Symbol('outbox transaction');
   /** Those with messages, until they end: for people who ask where a message is. */
   private readonly publishing = new Set<OpenTransaction>();
 
   /** The latest transaction of the connection that we know, ended or not. */
   find(runner: QueryRunner): OpenTransaction | undefined {
-    return this.byRunner.get(runner);
+    return (runner as unknown as Record<symbol, OpenTransaction | undefined>)[this.slot];
   }
 
   /** The transaction that is open on the connection; begins to look at it, if nothing of it mattered so far. */
   of(runner: QueryRunner): OpenTransaction {
     return (
-      this.byRunner.get(runner) ??
-      this.enter(new OpenTransaction(runner, FOREIGN, { own: false, isolation: null }))
+      this.find(runner) ?? this.enter(new OpenTransaction(runner, FOREIGN, { own: false, isolation: null }))
     );
   }
 
   /** The transaction that we have just opened on the connection. */
   open(runner: QueryRunner, name: string): OpenTransaction {
-    const isolation = this.byRunner.get(runner)?.isolation ?? null;
+    const isolation = this.find(runner)?.isolation ?? null;
     return this.enter(new OpenTransaction(runner, name, { own: true, isolation }));
   }
 
   /** A new transaction begins on the connection. */
   forget(runner: QueryRunner): OpenTransaction | undefined {
-    const before = this.byRunner.get(runner);
-    this.byRunner.delete(runner);
-    if (before !== undefined) this.publishing.delete(before);
+    const before = this.find(runner);
+    if (before === undefined) return undefined;
+    this.keep(runner, undefined);
+    this.publishing.delete(before);
     return before;
   }
 
@@ -53,7 +54,11 @@ export class OpenTransactions {
   }
 
   private enter(transaction: OpenTransaction): OpenTransaction {
-    this.byRunner.set(transaction.runner, transaction);
+    this.keep(transaction.runner, transaction);
     return transaction;
+  }
+
+  private keep(runner: QueryRunner, transaction: OpenTransaction | undefined): void {
+    (runner as unknown as Record<symbol, OpenTransaction | undefined>)[this.slot] = transaction;
   }
 }

@@ -126,7 +126,11 @@ export class TypeOrmTransactions implements Transactions {
     if (scope === undefined) throw this.missing('publish()');
     const { transaction } = scope;
     transaction.assertAlive();
-    assertInnermost(scope, () => true, 'publish()');
+    assertInnermost(
+      scope,
+      () => true,
+      () => 'publish()',
+    );
     this.runners.hold(transaction);
     transaction.staged.add(messages);
     this.transactions.publishes(transaction);
