@@ -54,7 +54,7 @@ export interface Submittable {
 }
 
 export interface PgConnection {
-  readonly stream: { cork?(): void; uncork?(): void };
+  readonly stream: { readonly writable: boolean; write(bytes: Uint8Array): unknown };
   sync(): void;
 }
 

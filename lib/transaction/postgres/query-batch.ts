@@ -57,14 +57,16 @@ export class QueryBatch implements Submittable {
   }
 
   submit(connection: PgConnection): Error | null {
-    const unsynced = Object.create(connection, { sync: { value: () => undefined } }) as PgConnection;
-    connection.stream.cork?.();
-    try {
-      const last = this.queries.length - 1;
-      this.queries.forEach((query, index) => query.submit(index === last ? connection : unsynced));
-    } finally {
-      connection.stream.uncork?.();
-    }
+    const { stream } = connection;
+    const gathered: Uint8Array[] = [];
+    const gathering = Object.create(connection, {
+      stream: { value: { writable: stream.writable, write: (part: Uint8Array) => gathered.push(part) > 0 } },
+    }) as PgConnection;
+    const unsynced = Object.create(gathering, { sync: { value: () => undefined } }) as PgConnection;
+    const last = this.queries.length - 1;
+    this.queries.forEach((query, index) => query.submit(index === last ? gathering : unsynced));
+    // One write, and of one buffer: handing over many costs more than the copy of so few bytes.
+    if (stream.writable) stream.write(Buffer.concat(gathered));
     return null;
   }
 
