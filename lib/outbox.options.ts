@@ -19,7 +19,7 @@ export interface RelayOptions {
   idleIntervalMaxMs?: number;
   /** Rows of one claim. @default 500 */
   claimSizeMax?: number;
-  /** Messages without an outcome, of both paths together, and of what is being claimed. @default 2500 */
+  /** Messages without an outcome, of both paths together, and of what is being claimed. @default 3000 */
   inFlightMax?: number;
   /** Messages that wait in memory for the fast path; what does not fit goes to the resend job. @default 10000 */
   queueSizeMax?: number;
@@ -169,7 +169,7 @@ export const OUTBOX_DEFAULTS = {
     cron: undefined,
     idleIntervalMaxMs: 5_000,
     claimSizeMax: 500,
-    inFlightMax: 2_500,
+    inFlightMax: 3_000,
     queueSizeMax: 10_000,
     completionSizeMax: 500,
     completionDelayMs: 5,

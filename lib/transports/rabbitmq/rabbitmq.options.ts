@@ -51,7 +51,7 @@ export interface RabbitMqOptions {
   orderedQueues?: readonly OrderedQueueOptions[];
   /** How long a message may wait for its confirmation. Shorter than `relay.leaseMs`. @default 10000 */
   sendTimeoutMs?: number;
-  /** Messages without confirmation at one time. @default 1500 */
+  /** Messages without confirmation at one time. @default 2000 */
   inFlightMax?: number;
   /** How long connecting may take. @default 10000 */
   connectTimeoutMs?: number;
@@ -84,7 +84,7 @@ export const RABBITMQ_DEFAULTS = {
   unroutable: 'retry',
   exchangeType: 'topic',
   sendTimeoutMs: 10_000,
-  inFlightMax: 1_500,
+  inFlightMax: 2_000,
   connectTimeoutMs: 10_000,
   reconnectDelayMaxMs: 5_000,
   heartbeatSeconds: 10,

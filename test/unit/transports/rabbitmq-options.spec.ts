@@ -46,7 +46,7 @@ describe('rabbitMq() options', () => {
       exchangeType: 'topic',
       orderedQueues: [],
       sendTimeoutMs: 10_000,
-      inFlightMax: 1_500,
+      inFlightMax: 2_000,
       connectTimeoutMs: 10_000,
       reconnectDelayMaxMs: 5_000,
       socketOptions: {},
