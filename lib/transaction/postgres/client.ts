@@ -17,8 +17,6 @@ export interface PgStatement {
   readonly values?: unknown[] | undefined;
   /** The server keeps it planned under this name. */
   readonly name?: string | undefined;
-  /** `extended`: also without values. Unknown, and so without effect, before pg 8.12. */
-  readonly queryMode?: 'extended';
 }
 
 export interface PgAnswer {
@@ -30,14 +28,18 @@ export interface PgAnswer {
 
 /** `pg`'s own object of one query, which speaks the protocol and makes the answer. */
 export interface PgQuery extends Submittable {
-  readonly name?: string;
+  name?: string | undefined;
+  queryMode?: 'extended';
+  requiresPreparation?(): boolean;
 }
 
 export type PgQueryType = new (
-  config: PgStatement & { readonly types: Pick<PgClient, 'getTypeParser'> },
-  values: undefined,
-  callback: (error: Error | null, answer?: PgAnswer) => void,
+  statement: string | (PgStatement & { readonly types: Pick<PgClient, 'getTypeParser'> }),
+  values: unknown[] | undefined,
+  callback: PgCallback,
 ) => PgQuery;
+
+export type PgCallback = (error: Error | null, answer?: PgAnswer) => void;
 
 /** What `client.query()` takes besides texts, as `pg-cursor` and `pg-query-stream` are: told of the server's messages. */
 export interface Submittable {
@@ -65,6 +67,24 @@ export function pgClientOf(runner: QueryRunner): PgClient | null {
     typeof client?.query === 'function' &&
     typeof client.getTypeParser === 'function' &&
     typeof client.processID === 'number' &&
-    typeof client.constructor.Query === 'function';
+    typeof client.constructor.Query === 'function' &&
+    speaksExtended(client.constructor.Query);
   return isClient ? client : null;
+}
+
+const extended = new WeakMap<PgQueryType, boolean>();
+
+/**
+ * Whether a query without values can be made to use the extended protocol, which batches need. Before pg 8.12 it cannot, and
+ * would end a batch in its middle.
+ */
+function speaksExtended(Query: PgQueryType): boolean {
+  let speaks = extended.get(Query);
+  if (speaks === undefined) {
+    const probe = new Query('COMMIT', undefined, () => undefined);
+    probe.queryMode = 'extended';
+    speaks = probe.requiresPreparation?.() ?? false;
+    extended.set(Query, speaks);
+  }
+  return speaks;
 }

@@ -35,7 +35,7 @@ function sendFirst(client: PgClient, query: PgClient['query'], args: Arguments):
   const batch = new QueryBatch(client);
   // Its failure is the failure of what comes along.
   batch.add({ text: BEGIN }).catch(() => undefined);
-  const answer = batch.add(statement);
+  const answer = batch.addForeign(statement);
   void query(batch);
   return answer;
 }

@@ -1,8 +1,10 @@
 import {
   type PgAnswer,
+  type PgCallback,
   type PgClient,
   type PgConnection,
   type PgQuery,
+  type PgQueryType,
   type PgStatement,
   type Submittable,
 } from './client';
@@ -21,11 +23,8 @@ export class QueryBatch implements Submittable {
   private readonly rejects: ((error: Error) => void)[] = [];
   /** The one whose answer is next. */
   private at = 0;
-  private readonly types: Pick<PgClient, 'getTypeParser'>;
 
-  constructor(private readonly client: PgClient) {
-    this.types = { getTypeParser: (oid, format) => client.getTypeParser(oid, format) };
-  }
+  constructor(private readonly client: PgClient) {}
 
   /** For the client, which keeps account of the prepared statements by the query that is answered. */
   get name(): string | undefined {
@@ -36,14 +35,32 @@ export class QueryBatch implements Submittable {
     return (this.queries[this.at] as { text?: string } | undefined)?.text;
   }
 
-  /** @returns the answer; it rejects when this statement fails, or one before it. */
-  add(statement: PgStatement): Promise<PgAnswer> {
+  /**
+   * One of ours, whose answer is texts and numbers.
+   * @returns the answer; it rejects when this statement fails, or one before it
+   */
+  add({ text, values, name }: PgStatement): Promise<PgAnswer> {
+    return this.enqueue((Query, callback) => {
+      // By its text, and the rest afterwards: pg copies an object property by property, at some cost.
+      const query = new Query(text, values, callback);
+      query.name = name;
+      query.queryMode = 'extended';
+      return query;
+    });
+  }
+
+  /** One of the application's, whose answer is read by the client's type parsers. */
+  addForeign(statement: PgStatement): Promise<PgAnswer> {
+    const { client } = this;
+    const types = { getTypeParser: (oid: number, format?: string) => client.getTypeParser(oid, format) };
+    return this.enqueue((Query, callback) => new Query({ ...statement, types }, undefined, callback));
+  }
+
+  private enqueue(make: (Query: PgQueryType, callback: PgCallback) => PgQuery): Promise<PgAnswer> {
     return new Promise((resolve, reject) => {
       this.rejects.push(reject);
-      const { Query } = this.client.constructor;
-      const config = { ...statement, queryMode: 'extended' as const, types: this.types };
       this.queries.push(
-        new Query(config, undefined, (error, answer) => {
+        make(this.client.constructor.Query, (error, answer) => {
           if (error === null || error === undefined) resolve(answer!);
           else reject(error);
         }),
