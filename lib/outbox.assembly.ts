@@ -68,6 +68,7 @@ export function assemble(
     onDeadLetter: options.onDeadLetter,
     connections: options.relay.connections,
     alarmLeaseMs: options.relay.leaseMs,
+    preparedStatements: options.preparedStatements,
     clock: systemClock,
   });
   const transports = new Map<string, Transport>();

@@ -15,6 +15,7 @@ export function resolveOutboxOptions(given: OutboxModuleOptions): ResolvedOutbox
     alarm: given.alarm,
     escapedWrites: given.escapedWrites ?? OUTBOX_DEFAULTS.escapedWrites,
     connectionWaitMs: given.connectionWaitMs ?? OUTBOX_DEFAULTS.connectionWaitMs,
+    preparedStatements: given.preparedStatements ?? OUTBOX_DEFAULTS.preparedStatements,
     payloadSizeMaxBytes: given.payloadSizeMaxBytes ?? OUTBOX_DEFAULTS.payloadSizeMaxBytes,
     codec: given.codec ?? null,
     acceptLoss: given.acceptLoss ?? OUTBOX_DEFAULTS.acceptLoss,
@@ -73,6 +74,7 @@ function validate(options: ResolvedOutboxOptions, given: OutboxModuleOptions): v
   oneOf('role', options.role, ['full', 'publisher', 'relay', 'consumer']);
   oneOf('onDeadLetter', options.onDeadLetter, ['park', 'skip']);
   oneOf('escapedWrites', options.escapedWrites, ['log', 'error', 'ignore']);
+  oneOf('preparedStatements', String(options.preparedStatements), ['auto', 'true', 'false']);
   if (options.role !== 'consumer' && options.defaultTransport === null) {
     throw new OutboxConfigurationError(
       'transport',

@@ -121,6 +121,12 @@ export interface OutboxModuleOptions {
   escapedWrites?: 'log' | 'error' | 'ignore';
   /** How long `propagation: 'requiresNew'` waits for a second connection. @default 5000 */
   connectionWaitMs?: number;
+  /**
+   * PostgreSQL: whether the statements that are sent most have names, so that the server plans each of them once for a
+   * connection. `auto` finds out at boot: not where a pooler stands in front of the server, as most of them lose names.
+   * @default 'auto'
+   */
+  preparedStatements?: boolean | 'auto';
   /** The largest encoded payload. @default 1048576 (1 MiB) */
   payloadSizeMaxBytes?: number;
   /** Payload to bytes. @default JSON */
@@ -144,6 +150,7 @@ export interface ResolvedOutboxOptions {
   readonly alarm: OutboxModuleOptions['alarm'];
   readonly escapedWrites: 'log' | 'error' | 'ignore';
   readonly connectionWaitMs: number;
+  readonly preparedStatements: boolean | 'auto';
   readonly payloadSizeMaxBytes: number;
   readonly codec: Codec | null;
   readonly acceptLoss: boolean;
@@ -160,6 +167,7 @@ export const OUTBOX_DEFAULTS = {
   onDeadLetter: 'park',
   escapedWrites: 'log',
   connectionWaitMs: 5_000,
+  preparedStatements: 'auto',
   payloadSizeMaxBytes: 1_048_576,
   acceptLoss: false,
   relay: {
