@@ -2,6 +2,7 @@
  * The life of an outbox row, in one place. Stores turn these moves into conditional UPDATEs (`WHERE status = from`),
  * so a move that is not listed here cannot happen, whoever races whom.
  *
+ *      ╭─────────────────╮ (sent in a run, behind the one that is pending)
  *   blocked ──▶ pending ──▶ sent ──▶ consumed
  *                 │  ▲
  *                 ▼  │ redrive
@@ -23,7 +24,7 @@ export const MESSAGE_STATUSES = [
 ] as const;
 
 /**
- * - `blocked`: an earlier message of the same key is unsent; nobody may claim the row.
+ * - `blocked`: an earlier message of the same key is unsent, or is not written down as sent yet; nobody may claim the row.
  * - `pending`: to be sent once `next_attempt_at` has passed. A lease, a delay and a back-off are all that one timestamp.
  * - `sent`: the broker confirmed it.
  * - `consumed`: a consumer's receipt came back.
@@ -35,7 +36,7 @@ export type MessageStatus = (typeof MESSAGE_STATUSES)[number];
 
 /** The legal moves. Read as: a row in the status on the left may become any of those on the right. */
 export const STATUS_MOVES: Readonly<Record<MessageStatus, readonly MessageStatus[]>> = {
-  blocked: ['pending', 'cancelled'],
+  blocked: ['pending', 'sent', 'cancelled'],
   pending: ['sent', 'dead_letter', 'cancelled'],
   sent: ['consumed'],
   consumed: [],

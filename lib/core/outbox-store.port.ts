@@ -102,6 +102,31 @@ export interface Completion {
   readonly keyHash: bigint | null;
 }
 
+/** How many of the messages that wait behind a promoted one are to be read along, for each key. */
+export interface ReadAhead {
+  /** At most so many; 0: none. */
+  readonly count: number;
+  /** At most so many bytes of payloads. */
+  readonly bytes: number;
+}
+
+/** What came of `completeAndPromote`. */
+export interface Chained {
+  readonly promoted: number;
+  readonly claimed: readonly ClaimedMessage[];
+  /**
+   * What follows the claimed ones in their keys, in order and without a gap: they may be sent, one after the other, while
+   * the claim on the first one holds, and are completed as they are. Their rows are `blocked` and not changed; they bear
+   * the token of that claim, and no fenced write finds them by it.
+   */
+  readonly ahead: readonly ClaimedMessage[];
+  /**
+   * The keys for which nothing was promoted, and which `promote` is to look at: one statement sees neither what was
+   * committed while it ran, nor is seen by who looked meanwhile.
+   */
+  readonly left: readonly bigint[];
+}
+
 /** Which finished rows are to be deleted. */
 export interface PurgeTerms {
   readonly status: Extract<MessageStatus, 'sent' | 'consumed' | 'cancelled' | 'dead_letter'>;
@@ -142,21 +167,21 @@ export interface OutboxStore {
   claim(transports: readonly string[], limit: number, terms: ClaimTerms): Promise<readonly ClaimedMessage[]>;
 
   /**
-   * Makes these `sent`. Fenced by the status `pending` alone: "sent" is a fact, however late its confirmation came.
+   * Makes these `sent`, be they `pending`, or `blocked` because one before them is not written down yet. No token is asked
+   * for: "sent" is a fact, however late its confirmation came.
    * @returns how many rows moved.
    */
   complete(ids: readonly string[]): Promise<number>;
 
   /**
    * As `complete`, and then as `promote` for the keys that are given along, in one statement where the server can: for keys
-   * that have more waiting, so that each message costs one round trip.
-   * @returns what `promote` returns; and `left`: the keys for which nothing was promoted. `promote` is to look at those:
-   * one statement sees neither what was committed while it ran, nor is seen by who looked meanwhile.
+   * that have more waiting. Of these more, some are read along; not those with a delay or an expiry, nor what is behind them.
    */
   completeAndPromote(
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<{ promoted: number; claimed: readonly ClaimedMessage[]; left: readonly bigint[] }>;
+    ahead: ReadAhead,
+  ): Promise<Chained>;
 
   /**
    * Records refusals: one attempt more, then back-off or dead letter. Fenced by token.

@@ -40,9 +40,10 @@ export class AfterCommitDispatcher {
   /**
    * Takes claimed messages over, in the order given. Synchronous; touches memory alone.
    * @param chained each was promoted when the one before it in its key was sent
+   * @param ahead what was read behind them in their keys
    */
-  hand(messages: readonly ClaimedMessage[], chained = false): void {
-    for (const held of this.parts.sender.take(messages, 'fast-path', chained)) {
+  hand(messages: readonly ClaimedMessage[], chained = false, ahead: readonly ClaimedMessage[] = []): void {
+    for (const held of this.parts.sender.take(messages, 'fast-path', chained, ahead)) {
       const lane = this.parts.lanes.get(held.message.transport);
       if (lane === undefined || !this.accepts(lane.name)) {
         this.parts.releases.add(held);

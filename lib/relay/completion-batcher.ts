@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock';
 import type { OutboxEvents } from '../core/events';
 import type { ClaimedMessage } from '../core/message';
-import type { ClaimTerms, OutboxStore } from '../core/outbox-store.port';
+import type { ClaimTerms, OutboxStore, ReadAhead } from '../core/outbox-store.port';
 import type { BackgroundHealth } from './background-health';
 import type { HeldMessage } from './held-message';
 import { WriteBehind } from './write-behind';
@@ -14,8 +14,10 @@ export interface CompletionSettings {
   /** Whether this process would send the next message of a key at once. */
   readonly sendsNow: (transport: string) => boolean;
   readonly terms: () => ClaimTerms;
-  /** These were promoted, and this process holds them. */
-  readonly hand: (messages: readonly ClaimedMessage[]) => void;
+  /** How much to read ahead, when these are written down and their keys' next messages promoted along. */
+  readonly readAhead: (messages: readonly HeldMessage[]) => ReadAhead;
+  /** These were promoted, and this process holds them. @param ahead what follows them in their keys */
+  readonly hand: (messages: readonly ClaimedMessage[], ahead: readonly ClaimedMessage[]) => void;
   /** Some were promoted, and nobody holds them. */
   readonly bornDue: () => void;
 }
@@ -50,6 +52,11 @@ export class CompletionBatcher {
       clock,
       health,
     );
+  }
+
+  /** It is confirmed, and will be added when the run is over that it is in. */
+  confirmed({ message }: HeldMessage): void {
+    this.unwritten.add(message.id);
   }
 
   /** @param urgent write it now: others wait for this one, and nothing else is coming that could share its statement. */
@@ -95,23 +102,30 @@ export class CompletionBatcher {
     this.settings.written(messages, through);
   }
 
-  /** In a chain, the next message is promoted along: one round trip for each. @returns the keys for which that was done */
+  /** In a chain, the next messages are promoted and read along. @returns the keys for which that was done */
   private async complete(messages: readonly HeldMessage[]): Promise<ReadonlySet<bigint>> {
-    const { sendsNow, terms, hand, bornDue } = this.settings;
+    const { sendsNow, terms, readAhead, hand, bornDue } = this.settings;
     const wanted = new Set<bigint>();
-    const completions = messages.map(({ message: { id, keyHash, transport }, chained }) => {
-      if (!chained || keyHash === null || !sendsNow(transport)) return { id, keyHash: null };
+    const last: HeldMessage[] = [];
+    const completions = messages.map((held) => {
+      const { id, keyHash, transport } = held.message;
+      if (!held.chained || keyHash === null || !sendsNow(transport)) return { id, keyHash: null };
       wanted.add(keyHash);
+      last.push(held);
       return { id, keyHash };
     });
     if (wanted.size === 0) {
       await this.store.complete(completions.map(({ id }) => id));
       return wanted;
     }
-    const { promoted, claimed, left } = await this.store.completeAndPromote(completions, terms());
+    const { promoted, claimed, ahead, left } = await this.store.completeAndPromote(
+      completions,
+      terms(),
+      readAhead(last),
+    );
     for (const keyHash of left) wanted.delete(keyHash);
     // Into the hand before the predecessors are out of it: whoever waits for a key's messages can follow them.
-    if (claimed.length > 0) hand(claimed);
+    if (claimed.length > 0) hand(claimed, ahead);
     if (promoted > claimed.length) bornDue();
     return wanted;
   }

@@ -15,8 +15,40 @@ export interface HeldMessage {
   readonly chained: boolean;
   /** On the monotonic clock. Grows while handlers run; Infinity once the lease is lost and there is nothing to renew. */
   leaseEndsAtMs: number;
+  /** The run that it is in; null: it goes alone. */
+  run: Run | null;
 }
 
-export function hold(message: ClaimedMessage, via: SentVia, chained: boolean): HeldMessage {
-  return { message, via, chained, leaseEndsAtMs: message.leaseEndsAtMs };
+/** Messages of one key that leave one after the other, under the lease of the first; see key-runs.ts. */
+export interface Run {
+  /** The first: the one that is claimed. */
+  readonly head: HeldMessage;
+  /** Those that were read ahead. They come into hand one by one. */
+  readonly followers: readonly ClaimedMessage[];
+  /** Confirmed, and not written down, in order: the head first. */
+  readonly confirmed: HeldMessage[];
+  /** On the monotonic clock: from then on no other is sent. */
+  endsAtMs: number;
+  /** The one that ended it by being refused. */
+  refusedId: string | null;
+}
+
+/** @param followers what was read of its key behind it */
+export function hold(
+  message: ClaimedMessage,
+  via: SentVia,
+  chained: boolean,
+  followers: readonly ClaimedMessage[] = [],
+): HeldMessage {
+  const { leaseEndsAtMs } = message;
+  const head: HeldMessage = { message, via, chained, leaseEndsAtMs, run: null };
+  if (followers.length > 0) {
+    head.run = { head, followers, confirmed: [], endsAtMs: Number.POSITIVE_INFINITY, refusedId: null };
+  }
+  return head;
+}
+
+/** Whether it is in a run behind its head: then nothing of it is claimed. */
+export function isFollower(held: HeldMessage): boolean {
+  return held.run !== null && held.run.head !== held;
 }

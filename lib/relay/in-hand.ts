@@ -5,22 +5,39 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
-/** All messages in this process's hands, so that `flush()` and the shutdown can wait for them. */
+/**
+ * All messages in this process's hands, so that `flush()` and the shutdown can wait for them. Those of a run are here as
+ * long as its head is.
+ */
 export class InHand {
   private readonly held = new Set<HeldMessage>();
   private readonly waiters = new Set<Waiter>();
+  private readAhead = 0;
+  private heads = 0;
 
   get size(): number {
-    return this.held.size;
+    return this.held.size + this.readAhead;
+  }
+
+  /** How many were read ahead. */
+  get ahead(): number {
+    return this.readAhead;
+  }
+
+  /** How many heads of runs there are. */
+  get runs(): number {
+    return this.heads;
   }
 
   add(message: HeldMessage): void {
     this.held.add(message);
+    this.countRun(message, 1);
   }
 
   /** It is written down, or given up, or given back. Twice is the same as once. */
   done(message: HeldMessage): void {
     if (!this.held.delete(message)) return;
+    this.countRun(message, -1);
     for (const waiter of this.waiters) {
       if (waiter.missing.delete(message) && waiter.missing.size === 0) this.release(waiter);
     }
@@ -43,6 +60,12 @@ export class InHand {
   /** Resolves when nothing at all is in hand: new ones that come meanwhile are waited for, too. */
   async whenEmpty(): Promise<void> {
     while (this.held.size > 0) await this.whenDone(this.snapshot());
+  }
+
+  private countRun({ run }: HeldMessage, sign: 1 | -1): void {
+    if (run === null) return;
+    this.heads += sign;
+    this.readAhead += sign * run.followers.length;
   }
 
   private release(waiter: Waiter): void {

@@ -13,7 +13,7 @@ import { BackgroundHealth } from './background-health';
 import { Cleaner } from './cleaner';
 import { CompletionBatcher } from './completion-batcher';
 import { FailureBatcher } from './failure-batcher';
-import type { HeldMessage } from './held-message';
+import { type HeldMessage, isFollower } from './held-message';
 import { InHand } from './in-hand';
 import { KeyPromoter } from './key-promoter';
 import { Lane } from './lane';
@@ -101,7 +101,9 @@ export class RelayParts {
       written: this.sent,
       sendsNow: this.sendsNow,
       terms: this.terms,
-      hand: (messages: readonly ClaimedMessage[]) => this.dispatcher.hand(messages, true),
+      readAhead: (messages: readonly HeldMessage[]) => this.sender.runs.readAhead(messages),
+      hand: (messages: readonly ClaimedMessage[], ahead: readonly ClaimedMessage[]) =>
+        this.dispatcher.hand(messages, true, ahead),
       bornDue: this.bornDue,
     };
     this.completions = new CompletionBatcher(sent, store, events, clock, health);
@@ -133,6 +135,8 @@ export class RelayParts {
       failures: this.failures,
       releases: this.releases,
       clock,
+      aheadMax: relay.inFlightMax,
+      sendsNow: this.sendsNow,
       probeIntervalMs: relay.probeIntervalMs,
       watchLeases: () => this.keeper.watch(),
       freed: this.freed,
@@ -230,6 +234,9 @@ export class RelayParts {
     this.window.unwritten -= messages.length;
     for (const held of messages) {
       const { keyHash, transport } = held.message;
+      // Those in a run are not in hand by themselves; and when they are written down, its head still holds the key.
+      if (isFollower(held)) continue;
+      this.sender.runs.written(held);
       if (keyHash === null || through.has(keyHash)) this.inHand.done(held);
       else this.promoter.wish(keyHash, transport, held);
     }

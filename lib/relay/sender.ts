@@ -5,8 +5,9 @@ import type { ClaimedMessage } from '../core/message';
 import type { SendOutcome } from '../core/transport.port';
 import type { CompletionBatcher } from './completion-batcher';
 import type { FailureBatcher } from './failure-batcher';
-import { type HeldMessage, type SentVia, hold } from './held-message';
+import { type HeldMessage, type SentVia, hold, isFollower } from './held-message';
 import type { InHand } from './in-hand';
+import { KeyRuns, type Refusal } from './key-runs';
 import type { Flight, Lane } from './lane';
 import type { ReleaseBatcher } from './release-batcher';
 import type { SendWindow } from './send-window';
@@ -19,6 +20,10 @@ export interface SenderParts {
   readonly failures: FailureBatcher;
   readonly releases: ReleaseBatcher;
   readonly clock: Clock;
+  /** Messages that may be read ahead, of all keys together. */
+  readonly aheadMax: number;
+  /** Whether this process sends what it holds of that transport. */
+  readonly sendsNow: (transport: string) => boolean;
   /** How long a message is left alone whose handlers were not reachable. */
   readonly probeIntervalMs: number;
   /** Something is in hand now, so leases are to be watched. */
@@ -39,17 +44,31 @@ export class Sender {
   /** Messages that were given up while the transport still had them: a late confirmation still counts. */
   private readonly forgotten = new WeakMap<ClaimedMessage, HeldMessage>();
   private readonly settlers = new Map<Lane, (message: ClaimedMessage, outcome: SendOutcome) => void>();
+  readonly runs: KeyRuns;
   private closed = false;
 
-  constructor(private readonly parts: SenderParts) {}
+  constructor(private readonly parts: SenderParts) {
+    this.runs = new KeyRuns({
+      ...parts,
+      hasTimeLeft: (held, lane) => this.hasTimeLeft(held, lane),
+      handOver: (lane, messages) => this.handOver(lane, messages),
+    });
+  }
 
   /**
    * Takes freshly claimed rows into hand. Those that cannot or must not be sent now are seen to here.
    * @param chained each was promoted when the one before it in its key was sent
+   * @param ahead what was read behind them in their keys
    * @returns the others, ready for `send`.
    */
-  take(messages: readonly ClaimedMessage[], via: SentVia, chained = false): HeldMessage[] {
+  take(
+    messages: readonly ClaimedMessage[],
+    via: SentVia,
+    chained = false,
+    ahead: readonly ClaimedMessage[] = [],
+  ): HeldMessage[] {
     const ready: HeldMessage[] = [];
+    const followers = ahead.length === 0 ? null : byKey(ahead);
     for (const message of messages) {
       // Confirmed already, and only not written down yet. That write asks for no token, so this claim changes nothing.
       if (this.parts.completions.has(message.id)) continue;
@@ -59,11 +78,14 @@ export class Sender {
         // start; the first is carried on under the new claim.
         flight.held.message = message;
         flight.held.leaseEndsAtMs = message.leaseEndsAtMs;
+        if (this.leaveRun(flight.held)) this.parts.inHand.add(flight.held);
         continue;
       }
-      const held = hold(message, via, chained);
+      const held = hold(message, via, chained, followers?.get(message.keyHash));
       this.parts.inHand.add(held);
-      if (this.closed) this.parts.releases.add(held);
+      const refusal = this.runs.refusalOf(message.id);
+      if (refusal !== undefined) this.refused(held, refusal);
+      else if (this.closed) this.parts.releases.add(held);
       else ready.push(held);
     }
     if (ready.length > 0) this.parts.watchLeases();
@@ -96,7 +118,7 @@ export class Sender {
     const { id, type } = flight.held.message;
     this.logger.warn(`Message ${id} (${type}) got no outcome from transport ${lane.name} within its lease`);
     this.forget(lane, flight);
-    this.parts.inHand.done(flight.held);
+    if (!this.leaveRun(flight.held)) this.parts.inHand.done(flight.held);
     this.parts.freed();
   }
 
@@ -110,7 +132,7 @@ export class Sender {
       if (lane.renewsLeases) continue;
       for (const flight of [...lane.flights.values()]) {
         this.forget(lane, flight);
-        this.parts.releases.add(flight.held);
+        if (!this.leaveRun(flight.held)) this.parts.releases.add(flight.held);
       }
     }
   }
@@ -159,6 +181,7 @@ export class Sender {
       return;
     }
     lane.flights.delete(message.id);
+    if (outcome.kind === 'confirmed' && this.runs.goOn(lane, flight.held)) return;
     this.parts.window.flying -= 1;
     this.record(lane, flight.held, outcome);
     this.parts.freed();
@@ -168,13 +191,12 @@ export class Sender {
     switch (outcome.kind) {
       case 'confirmed':
         lane.gate.answered();
-        this.parts.window.unwritten += 1;
-        this.parts.completions.add(held, this.isWaitedFor(held));
+        if (held.run !== null) this.runs.end(held.run);
+        else this.completed(held, this.isWaitedFor(held));
         break;
       case 'refused':
         lane.gate.answered();
-        this.parts.window.unwritten += 1;
-        this.parts.failures.add(held, outcome.error, outcome.retry);
+        this.refused(held, outcome);
         break;
       case 'unreachable':
         this.unreachable(lane, held, outcome.error);
@@ -189,6 +211,7 @@ export class Sender {
 
   private unreachable(lane: Lane, held: HeldMessage, error: string): void {
     lane.gate.unreachable(error);
+    if (this.leaveRun(held)) return;
     if (!lane.renewsLeases) this.parts.releases.add(held);
     // Without a breaker a pause stands in for it; and at shutdown its handlers may still be running, see close().
     else if (!this.closed) this.parts.releases.add(held, this.parts.probeIntervalMs);
@@ -198,8 +221,31 @@ export class Sender {
   private settleLate(message: ClaimedMessage, outcome: SendOutcome): void {
     const held = this.forgotten.get(message);
     if (held === undefined || !this.forgotten.delete(message) || outcome.kind !== 'confirmed') return;
+    this.completed(held, false);
+  }
+
+  private completed(held: HeldMessage, urgent: boolean): void {
     this.parts.window.unwritten += 1;
-    this.parts.completions.add(held, false);
+    this.parts.completions.add(held, urgent);
+  }
+
+  private refused(held: HeldMessage, refusal: Refusal): void {
+    if (held.run !== null && isFollower(held)) {
+      this.runs.refused(held.run, held.message.id, refusal);
+      this.leaveRun(held);
+    } else {
+      this.parts.window.unwritten += 1;
+      this.parts.failures.add(held, refusal.error, refusal.retry);
+    }
+  }
+
+  /** What was sent in a run, behind its head, ends it without a confirmation. @returns false: it was sent by itself. */
+  private leaveRun(held: HeldMessage): boolean {
+    const { run } = held;
+    if (run === null || !isFollower(held)) return false;
+    held.run = null;
+    this.runs.end(run);
+    return true;
   }
 
   private forget(lane: Lane, flight: Flight): void {
@@ -207,4 +253,14 @@ export class Sender {
     this.parts.window.flying -= 1;
     this.forgotten.set(flight.sent, flight.held);
   }
+}
+
+function byKey(messages: readonly ClaimedMessage[]): Map<bigint | null, ClaimedMessage[]> {
+  const found = new Map<bigint | null, ClaimedMessage[]>();
+  for (const message of messages) {
+    const some = found.get(message.keyHash);
+    if (some === undefined) found.set(message.keyHash, [message]);
+    else some.push(message);
+  }
+  return found;
 }

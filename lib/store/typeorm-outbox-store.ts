@@ -5,12 +5,14 @@ import { InvalidMessageError, OutboxConfigurationError } from '../core/errors';
 import type { ClaimedMessage, MessageRecord, StagedMessage } from '../core/message';
 import type {
   Birth,
+  Chained,
   ClaimTerms,
   Completion,
   Failure,
   MessageSituation,
   OutboxStore,
   PurgeTerms,
+  ReadAhead,
   Release,
   StoreStats,
   WrittenMessage,
@@ -21,6 +23,7 @@ import { duplicateIdOf, retryTransient } from './database-errors';
 import type { Notifications, OutboxDialect } from './dialects/dialect.port';
 import { type ClaimedRow, toClaimed, toRecord, toSituation } from './message-row';
 import { checkMessage, isMessageId } from './message-limits';
+import { toAhead } from './read-ahead';
 import type { RelayDataSource } from './relay-data-source';
 
 /** Digests are signed: this is the first one. */
@@ -109,16 +112,22 @@ export class TypeOrmOutboxStore implements OutboxStore {
   async completeAndPromote(
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<{ promoted: number; claimed: readonly ClaimedMessage[]; left: readonly bigint[] }> {
+    ahead: ReadAhead,
+  ): Promise<Chained> {
     const { outbox, database, clock } = this.parts;
     const results = await this.eachChunk(completions, async (some) => {
       const leaseEndsAtMs = clock.monotonicMs() + claim.leaseMs;
-      const { promoted, claimed, left } = await outbox.completeAndPromote(database, some, claim);
-      return { promoted, left, claimed: toClaimed(claimed, claim.token, leaseEndsAtMs, this.unreadable) };
+      const rows = await outbox.completeAndPromote(database, some, claim, ahead);
+      return {
+        ...rows,
+        claimed: toClaimed(rows.claimed, claim.token, leaseEndsAtMs, this.unreadable),
+        ahead: toAhead(rows.ahead, claim.token, leaseEndsAtMs),
+      };
     });
     return {
       promoted: results.reduce((sum, { promoted }) => sum + promoted, 0),
       claimed: results.flatMap(({ claimed }) => claimed),
+      ahead: results.flatMap(({ ahead }) => ahead),
       left: results.flatMap(({ left }) => left),
     };
   }

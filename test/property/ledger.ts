@@ -52,22 +52,38 @@ export class Ledger {
     this.justTaken = [...this.justTaken, ...ids];
   }
 
+  /** These of one key were sent, one after the other, by somebody who had claimed the first. */
+  run(ids: readonly string[]): void {
+    for (const id of ids) {
+      const row = this.table.get(id);
+      if (row === undefined) continue;
+      const ahead = this.ofKey(row).filter((one) => one.seq < row.seq && !ids.includes(one.id));
+      const unsent = ahead.filter((one) => this.mustGoFirst(one));
+      if (unsent.length > 0) throw new Error(`${id} was sent before ${names(unsent)} of its key`);
+      this.takeInTurn(row);
+    }
+  }
+
   private inOrder(ids: readonly string[]): void {
     for (const id of ids) {
       const row = this.table.get(id);
       if (row === undefined) throw new Error(`${id} was taken, and is not in the table`);
       const earlier = this.ofKey(row).filter(({ seq }) => seq < row.seq);
-      const later = this.ofKey(row).filter(({ seq }) => seq > row.seq);
       const unsent = earlier.filter((one) => this.mustGoFirst(one));
       if (unsent.length > 0) throw new Error(`${id} was taken before ${names(unsent)} of its key`);
-      const overtook = later.filter((one) => this.taken.has(one.id));
-      // Under `skip` a redriven dead letter has been overtaken.
-      const excused = this.taken.has(id) || (this.onDeadLetter === 'skip' && this.everDead.has(id));
-      if (overtook.length > 0 && !excused) {
-        throw new Error(`${id} was first taken after ${names(overtook)} of its key`);
-      }
-      this.taken.add(id);
+      this.takeInTurn(row);
     }
+  }
+
+  private takeInTurn(row: Seen): void {
+    const { id, seq } = row;
+    const overtook = this.ofKey(row).filter((one) => one.seq > seq && this.taken.has(one.id));
+    // Under `skip` a redriven dead letter has been overtaken.
+    const excused = this.taken.has(id) || (this.onDeadLetter === 'skip' && this.everDead.has(id));
+    if (overtook.length > 0 && !excused) {
+      throw new Error(`${id} was first taken after ${names(overtook)} of its key`);
+    }
+    this.taken.add(id);
   }
 
   private oneAtATime(rows: readonly Seen[]): void {

@@ -2,53 +2,10 @@ import type { MessageStatus } from '../../lib/core/message-status';
 import type { WrittenMessage } from '../../lib/core/outbox-store.port';
 import type { IsolationLevel } from '../../lib/core/transactions.port';
 import type { TestDatabaseType } from '../support/shared-servers';
+import type { Draft, OpenTransaction, ReadRun, Row, Taking } from './row';
 
-/** What the tests count time in: so long that a run of real time is nothing beside it. */
-export const TICK_MS = 3_600_000;
 /** Steps of a run that fit between two ticks. */
 const STEPS = 1_000_000;
-
-export interface Draft {
-  readonly id: string;
-  readonly transport: string;
-  readonly key: string | null;
-  readonly delayTicks: number;
-  readonly expiresInTicks: number | null;
-}
-
-/** Times are on the model's clock. In a blocked row claim and times of attempts mean nothing. */
-export interface Row {
-  readonly id: string;
-  readonly transport: string;
-  readonly key: string | null;
-  /** The order of insertion. */
-  readonly seq: number;
-  status: MessageStatus;
-  attempts: number;
-  claims: number;
-  token: string | null;
-  nextAt: number;
-  availableAt: number;
-  expiresAt: number | null;
-  finishedAt: number;
-}
-
-export interface OpenTransaction {
-  readonly name: string;
-  /** null: the session's own. */
-  readonly isolation: IsolationLevel | null;
-  readonly birthLeaseTicks: number;
-  readonly staged: Draft[];
-  /** `writing`: its INSERT waits for the key of another transaction. */
-  phase: 'open' | 'writing' | 'written';
-  rows: Row[];
-}
-
-/** Somebody took this message once, and believes to hold it. */
-export interface Taking {
-  readonly id: string;
-  readonly token: string;
-}
 
 /**
  * What the outbox is said to be, in memory: the specification that both databases are held against. Methods named as
@@ -61,6 +18,8 @@ export class Model {
   readonly open: OpenTransaction[] = [];
   /** Newest last. */
   readonly takings: Taking[] = [];
+  /** Newest last. */
+  readonly runs: ReadRun[] = [];
   private names = 0;
   private seq = 0;
 
@@ -194,6 +153,15 @@ export class Model {
     return heads;
   }
 
+  /** What may be sent right behind a message, one after the other. */
+  ahead({ key, seq }: Row, count: number): Row[] {
+    const behind = this.rows((row) => row.key === key && row.seq > seq && this.holds(row));
+    const end = behind.findIndex(
+      (row) => row.status !== 'blocked' || !this.isPast(row.availableAt) || row.expiresAt !== null,
+    );
+    return behind.slice(0, Math.min(count, end === -1 ? behind.length : end));
+  }
+
   // The relay
 
   /** Rows that a claim may take, those first that it must take first. */
@@ -213,9 +181,10 @@ export class Model {
     this.takings.push({ id: row.id, token });
   }
 
-  /** "Sent" is a fact: no token is asked for. */
+  /** "Sent" is a fact: no token is asked for, nor whether it was its turn. */
   complete(ids: readonly string[]): Row[] {
-    const moved = this.rows(({ id, status }) => ids.includes(id) && status === 'pending');
+    const unsent = ['pending', 'blocked'];
+    const moved = this.rows(({ id, status }) => ids.includes(id) && unsent.includes(status));
     for (const row of moved) this.finish(row, 'sent');
     return moved;
   }

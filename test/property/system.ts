@@ -6,8 +6,9 @@ import type { DeadLetterStore } from '../../lib/core/dead-letter-store.port';
 import type { OutboxStore, WrittenMessage } from '../../lib/core/outbox-store.port';
 import { type StoreFixture, message, waitsForLock } from '../contracts/outbox-store.harness';
 import { Ledger, type Seen } from './ledger';
-import { type Draft, type Model, type OpenTransaction, TICK_MS } from './model';
+import type { Model } from './model';
 import { byKey, type Picture } from './picture';
+import { type Draft, type OpenTransaction, TICK_MS } from './row';
 
 /** Transactions that a test may have open at a time; the pool has room for them and for its own look at the table. */
 export const OPEN_MAX = 3;

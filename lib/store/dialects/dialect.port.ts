@@ -8,6 +8,7 @@ import type {
   Completion,
   Failure,
   PurgeTerms,
+  ReadAhead,
   Release,
   StoreStats,
   WrittenMessage,
@@ -51,12 +52,12 @@ export interface OutboxDialect {
     terms: ClaimTerms,
   ): Promise<readonly ClaimedRow[]>;
   complete(database: RelayDataSource, ids: readonly string[]): Promise<number>;
-  /** Where one statement cannot do both, it completes, and leaves all keys. */
   completeAndPromote(
     database: RelayDataSource,
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<Promoted & { readonly left: readonly bigint[] }>;
+    ahead: ReadAhead,
+  ): Promise<PromotedInChain>;
   fail(database: RelayDataSource, failures: readonly Failure[]): Promise<readonly string[]>;
   release(database: RelayDataSource, releases: readonly Release[]): Promise<void>;
   extend(
@@ -90,6 +91,12 @@ export interface Promoted {
   readonly promoted: number;
   /** Those that the claim took. */
   readonly claimed: readonly ClaimedRow[];
+}
+
+export interface PromotedInChain extends Promoted {
+  /** What follows those in their keys. */
+  readonly ahead: readonly ClaimedRow[];
+  readonly left: readonly bigint[];
 }
 
 export interface DeadLetterDialect {

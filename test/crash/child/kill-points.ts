@@ -95,9 +95,9 @@ export function installKillPoints(
     pass('after the completion, before the successor is promoted');
     return count;
   };
-  store.completeAndPromote = async (completions, claim) => {
+  store.completeAndPromote = async (completions, ...terms) => {
     await completeSome(completions.map(({ id }) => id));
-    const promoted = await completeAndPromote(completions, claim);
+    const promoted = await completeAndPromote(completions, ...terms);
     pass('after the completion, before the successor is sent');
     return promoted;
   };

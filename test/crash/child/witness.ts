@@ -12,10 +12,10 @@ export function installWitness({ stores, transports }: OutboxAssembly, journal: 
     return count;
   };
   const completeAndPromote = store.completeAndPromote.bind(store);
-  store.completeAndPromote = async (completions, claim) => {
+  store.completeAndPromote = async (completions, ...terms) => {
     const ids = completions.map(({ id }) => id);
     journal.write({ did: 'complete', ids });
-    const promotion = await completeAndPromote(completions, claim);
+    const promotion = await completeAndPromote(completions, ...terms);
     journal.write({ did: 'completed', ids });
     journal.write({ did: 'promoted', ids: promotion.claimed.map(({ id }) => id) });
     return promotion;

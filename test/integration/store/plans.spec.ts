@@ -107,6 +107,7 @@ describe.each(['postgres', 'mysql'] as const)(
           store.completeAndPromote(
             ids.map((id, n) => ({ id, keyHash: hashOf(KEYS[n] as string) })),
             terms(),
+            { count: 0, bytes: 0 },
           ),
         20 * DUE,
       ],

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import type { DeadLetterFilter } from '../../../lib/core/dead-letter-store.port';
 import type { PurgeTerms } from '../../../lib/core/outbox-store.port';
 import { hashOf } from '../../contracts/outbox-store.harness';
-import { type Model, type Row, TICK_MS } from '../model';
+import type { Model } from '../model';
+import { type Row, TICK_MS } from '../row';
 import { always, expectChoice, idsOf, step, type Step } from '../step';
 import { CLAIMS_MAX, keysOf, LIMIT, SOME_TRANSPORTS, text, TRANSPORTS } from './values';
 

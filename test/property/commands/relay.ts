@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { hashOf } from '../../contracts/outbox-store.harness';
-import { type Model, type Taking, TICK_MS } from '../model';
+import type { Model } from '../model';
+import { type ReadRun, type Row, type Taking, TICK_MS } from '../row';
 import { always, expectChoice, idsOf, step, type Step } from '../step';
+import type { System } from '../system';
 import {
   CLAIMS_MAX,
   distinct,
@@ -53,29 +55,65 @@ export function completing(name: string, pick: (model: Model) => readonly Taking
   );
 }
 
-/** Where the database cannot do both in one statement, all keys are left. */
-function chaining(picks: readonly number[], leaseTicks: number): Step {
+/** Completes, and takes what is next in the keys, with some of what waits behind it. */
+function chaining(picks: readonly number[], ...more: [leaseTicks: number, count: number]): Step {
   return step(
-    `completeAndPromote(${text(picks)}, lease ${leaseTicks})`,
+    `completeAndPromote(${text(picks)}, lease ${more[0]}, ahead ${more[1]})`,
     ({ takings }) => takings.length > 0,
     async (model, system) => {
-      const token = model.newName('chain');
-      const terms = { token, owner: 'test', leaseMs: leaseTicks * TICK_MS, claimsMax: CLAIMS_MAX };
       const rows = [...new Set(takingsOf(model, picks).flatMap(({ id }) => model.committed.get(id) ?? []))];
-      const { promoted, claimed, left } = await system.outbox.completeAndPromote(
-        rows.map(({ id, key }) => ({ id, keyHash: key === null ? null : hashOf(key) })),
-        terms,
-      );
-      model.complete(idsOf(rows));
-      const keys = keysOf(rows);
-      const heads = model.database === 'postgres' ? model.promote(keys, { token, leaseTicks }) : [];
-      expect(promoted).toBe(heads.length);
-      expect(new Set(left)).toEqual(new Set(keys.filter((key) => !keysOf(heads).includes(key)).map(hashOf)));
-      const taken = heads.filter((row) => row.token === token);
-      expect(idsOf(claimed)).toEqual(idsOf(taken));
-      system.ledger.take(idsOf(taken));
+      await chain(model, system, [rows, rows], ...more);
     },
   );
+}
+
+/** Sends what was read, up to so many; and tells of it, be it late, when others have been at work. */
+function running(pick: number, sent: number, ...more: [leaseTicks: number, count: number]): Step {
+  const runOf = ({ runs }: Model): ReadRun | undefined => runs[runs.length - 1 - pick];
+  return step(
+    `run(${pick}, ${sent} sent, lease ${more[0]}, ahead ${more[1]})`,
+    (model) => runOf(model) !== undefined,
+    async (model, system) => {
+      const { head, followers } = runOf(model) as ReadRun;
+      const ids = [head.id, ...followers.slice(0, sent)];
+      system.ledger.run(ids);
+      const rows = ids.flatMap((id) => model.committed.get(id) ?? []);
+      await chain(model, system, [rows, rows.slice(0, 1)], ...more);
+    },
+  );
+}
+
+async function chain(
+  model: Model,
+  system: System,
+  [rows, last]: [rows: readonly Row[], last: readonly Row[]],
+  leaseTicks: number,
+  count: number,
+): Promise<void> {
+  const token = model.newName('chain');
+  const terms = { token, owner: 'test', leaseMs: leaseTicks * TICK_MS, claimsMax: CLAIMS_MAX };
+  const { promoted, claimed, ahead, left } = await system.outbox.completeAndPromote(
+    rows.map((row) => ({
+      id: row.id,
+      keyHash: row.key === null || !last.includes(row) ? null : hashOf(row.key),
+    })),
+    terms,
+    { count, bytes: 1_000_000 },
+  );
+  model.complete(idsOf(rows));
+  const keys = keysOf(last);
+  const heads = model.promote(keys, { token, leaseTicks });
+  expect(promoted).toBe(heads.length);
+  // A look of its own, after the completion, leaves none.
+  const unpromoted = model.database === 'postgres' ? keys.filter((key) => !keysOf(heads).includes(key)) : [];
+  expect(new Set(left)).toEqual(new Set(unpromoted.map(hashOf)));
+  const taken = heads.filter((row) => row.token === token);
+  expect(idsOf(claimed)).toEqual(idsOf(taken));
+  const runs = taken.map((row) => ({ head: { id: row.id, token }, followers: model.ahead(row, count) }));
+  const expected = runs.flatMap(({ followers }) => followers).sort((a, b) => a.seq - b.seq);
+  expect(ahead.map(({ id }) => id)).toEqual(expected.map(({ id }) => id));
+  model.runs.push(...runs.map(({ head, followers }) => ({ head, followers: followers.map(({ id }) => id) })));
+  system.ledger.take(idsOf(taken));
 }
 
 /** Of one message a late sender's failure and the holder's may meet in a batch: the holder's alone counts. */
@@ -168,7 +206,9 @@ export function quarantining(limit: number): Step {
 }
 
 const complete = SOME_TAKINGS.map((picks) => completing(text(picks), (model) => takingsOf(model, picks)));
-const chain = fc.tuple(SOME_TAKINGS, LEASE).map((some) => chaining(...some));
+const AHEAD = fc.constantFrom(10, 10, 1, 0);
+const chained = fc.tuple(SOME_TAKINGS, LEASE, AHEAD).map((some) => chaining(...some));
+const run = fc.tuple(fc.nat(2), fc.nat(3), LEASE, AHEAD).map((some) => running(...some));
 const claim = fc.tuple(SOME_TRANSPORTS, LIMIT, LEASE).map((some) => claiming(...some));
 const fail = fc.tuple(SOME_TAKINGS, fc.constantFrom(null, 0, 1)).map((some) => failing(...some));
 const release = fc.tuple(SOME_TAKINGS, fc.constantFrom(0, 1)).map((some) => releasing(...some));
@@ -177,7 +217,8 @@ const promote = fc.tuple(fc.subarray(KEYS), fc.constantFrom(null, 1)).map((some)
 
 /** The more often, the likelier. */
 export const RELAY_STEPS: fc.Arbitrary<Step>[] = [
-  ...[claim, claim, claim, claim, complete, complete, complete, chain, chain],
+  ...[claim, claim, claim, claim, complete, complete, complete],
+  ...[chained, chained, run, run],
   ...[fail, fail, release, release, extend, extend],
   ...[promote, promote, LIMIT.map(sweeping), LIMIT.map(quarantining)],
 ];

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { IsolationLevel } from '../../../lib/core/transactions.port';
-import type { Model, OpenTransaction } from '../model';
+import type { Model } from '../model';
+import type { OpenTransaction } from '../row';
 import { step, type Step } from '../step';
 import { OPEN_MAX, type System } from '../system';
 import { ISOLATION, MESSAGE, type NewMessage, text } from './values';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import type { IsolationLevel } from '../../../lib/core/transactions.port';
 import { hashOf } from '../../contracts/outbox-store.harness';
-import type { Draft, Model, Row, Taking } from '../model';
+import type { Model } from '../model';
+import type { Draft, Row, Taking } from '../row';
 
 export type NewMessage = Omit<Draft, 'id'>;
 

@@ -29,7 +29,7 @@ describe('messages that share a key', () => {
     expect(ids.map((id) => fixture.statusOf(id))).toEqual(ids.map(() => 'sent'));
   });
 
-  it('cost one statement each while more of their key wait', async () => {
+  it('cost a statement for a whole run of them', async () => {
     start();
     await settled();
     await fixture.publish(...keyed(20));
@@ -37,7 +37,7 @@ describe('messages that share a key', () => {
     expect(fixture.transport.sent).toHaveLength(20);
     // The first cannot know that others wait, and behind the last there is nobody.
     expect(fixture.count('complete') + fixture.count('promote')).toBeLessThanOrEqual(4);
-    expect(fixture.count('completeAndPromote')).toBe(19);
+    expect(fixture.count('completeAndPromote')).toBeLessThanOrEqual(3);
   });
 
   it('do not wait for company to be written down while others are in flight', async () => {

@@ -3,12 +3,14 @@ import type { ClaimedMessage, MessageRecord } from '../../../lib/core/message';
 import { holdingStatuses, mayMove, type MessageStatus } from '../../../lib/core/message-status';
 import type {
   Birth,
+  Chained,
   ClaimTerms,
   Completion,
   Failure,
   MessageSituation,
   OutboxStore,
   PurgeTerms,
+  ReadAhead,
   Release,
   StoreStats,
   WrittenMessage,
@@ -67,14 +69,17 @@ export class FakeStore implements OutboxStore {
   completeAndPromote(
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<{ promoted: number; claimed: readonly ClaimedMessage[]; left: readonly bigint[] }> {
+    ahead: ReadAhead,
+  ): Promise<Chained> {
     const startedMs = this.database.clock.monotonicMs();
     return this.database.statement('completeAndPromote', () => {
       this.send(completions.map(({ id }) => id));
       const keys = completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash]));
       const heads = keys.flatMap((keyHash) => this.promotable(keyHash));
       const left = keys.filter((key) => !heads.some(({ message }) => message.keyHash === key));
-      return { ...this.promoteRows(heads, claim, startedMs), left };
+      const promoted = this.promoteRows(heads, claim, startedMs);
+      const taken = heads.filter(({ token }) => token === claim.token);
+      return { ...promoted, left, ahead: taken.flatMap((head) => this.ahead(head, claim, ahead, startedMs)) };
     });
   }
 
@@ -257,7 +262,9 @@ export class FakeStore implements OutboxStore {
   }
 
   private send(ids: readonly string[]): number {
-    const rows = ids.flatMap((id) => this.find(id)).filter(({ status }) => status === 'pending');
+    const rows = ids
+      .flatMap((id) => this.find(id))
+      .filter(({ status }) => status === 'pending' || status === 'blocked');
     for (const row of rows) {
       row.completions += 1;
       this.finish(row, 'sent');
@@ -274,6 +281,27 @@ export class FakeStore implements OutboxStore {
     if (claim === null) return { promoted: heads.length, claimed: [] };
     const taken = heads.filter(({ nextAttemptMs }) => nextAttemptMs <= this.database.nowMs);
     return { promoted: heads.length, claimed: taken.map((row) => this.take(row, claim, startedMs)) };
+  }
+
+  private ahead(
+    head: FakeRow,
+    { token, leaseMs }: ClaimTerms,
+    { count, bytes }: ReadAhead,
+    startedMs: number,
+  ): ClaimedMessage[] {
+    const holding = holdingStatuses(this.onDeadLetter);
+    const behind = this.visible()
+      .filter(({ message: { keyHash }, seq }) => keyHash === head.message.keyHash && seq > head.seq)
+      .filter(({ status }) => holding.includes(status))
+      .sort((a, b) => Number(a.seq - b.seq));
+    let size = 0;
+    const end = behind.findIndex(({ status, availableMs, expiresMs, message }) => {
+      size += message.payload.length;
+      return status !== 'blocked' || availableMs > this.database.nowMs || expiresMs !== null || size > bytes;
+    });
+    return behind
+      .slice(0, Math.min(count, end === -1 ? behind.length : end))
+      .map((row) => ({ ...claimedFrom(row, startedMs + leaseMs), token }));
   }
 
   private insert(message: StagedMessage, birth: Birth, stale: boolean): FakeRow {

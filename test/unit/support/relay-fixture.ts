@@ -127,6 +127,12 @@ export class RelayFixture {
     return staged.map(({ id }) => id);
   }
 
+  /** How many messages were read ahead and are not written down. */
+  aheadInHand(): number {
+    const { parts } = this.relay as unknown as { parts: { inHand: { ahead: number } } };
+    return parts.inHand.ahead;
+  }
+
   statusOf(id: string): string {
     return this.database.row(id).status;
   }

@@ -7,6 +7,7 @@ import type {
   Completion,
   Failure,
   PurgeTerms,
+  ReadAhead,
   Release,
   StoreStats,
   WrittenMessage,
@@ -17,7 +18,7 @@ import type { ClaimedRow, RecordRow, SituationRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import { type StatsRow, toStats } from '../../stats-row';
 import type { TableNames } from '../../table-names';
-import type { OutboxDialect, Promoted } from '../dialect.port';
+import type { OutboxDialect, Promoted, PromotedInChain } from '../dialect.port';
 import { MysqlInspection } from './inspection';
 import { type Changed, inChunks, interval, marks, NOW, ROWS_MAX } from './columns';
 import { MysqlPromotion } from './promotion';
@@ -119,23 +120,27 @@ export class MysqlOutbox implements OutboxDialect {
   async complete(database: RelayDataSource, ids: readonly string[]): Promise<number> {
     const { affectedRows } = (await database.query(
       `UPDATE ${this.byId} SET m.status = 'sent', m.sent_at = ${NOW}, m.finished_at = ${NOW}, m.claim_token = NULL,
-         m.claimed_by = NULL WHERE m.id IN (${marks(ids)}) AND m.status = 'pending'`,
+         m.claimed_by = NULL WHERE m.id IN (${marks(ids)}) AND m.status IN ('pending', 'blocked')`,
       [...ids].sort(),
     )) as Changed;
     return affectedRows;
   }
 
-  /** An UPDATE here cannot look at its own table: the keys are left to `promote`. */
+  /** An UPDATE here cannot look at its own table. What looks after it sees all that it did, so no key is left. */
   async completeAndPromote(
     database: RelayDataSource,
     completions: readonly Completion[],
-  ): Promise<Promoted & { left: readonly bigint[] }> {
+    claim: ClaimTerms,
+    ahead: ReadAhead,
+  ): Promise<PromotedInChain> {
     await this.complete(
       database,
       completions.map(({ id }) => id),
     );
-    const left = completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash]));
-    return { promoted: 0, claimed: [], left: [...new Set(left)] };
+    const keyHashes = completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash]));
+    if (keyHashes.length === 0) return { promoted: 0, claimed: [], ahead: [], left: [] };
+    const promoted = await this.promotion.promote(database, [...new Set(keyHashes)], claim);
+    return { ...promoted, ahead: await this.promotion.ahead(database, promoted.claimed, ahead), left: [] };
   }
 
   fail(database: RelayDataSource, failures: readonly Failure[]): Promise<readonly string[]> {

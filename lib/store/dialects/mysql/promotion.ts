@@ -1,13 +1,24 @@
-import type { ClaimTerms } from '../../../core/outbox-store.port';
+import type { ClaimTerms, ReadAhead } from '../../../core/outbox-store.port';
 import { fitText } from '../../message-limits';
-import type { ClaimedRow } from '../../message-row';
+import { chunksOf } from '../../chunks';
+import { bySeq, type ClaimedRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
 import type { Promoted } from '../dialect.port';
-import { type Changed, integers, interval, NOW } from './columns';
+import { type Changed, CLAIMED_COLUMNS, inChunks, integers, interval, NOW } from './columns';
 import type { MysqlQueries } from './queries';
 
+/** Keys of one look ahead: each is a SELECT of its own in it. */
+const KEYS_AHEAD = 50;
+
 type PromotableRow = ClaimedRow & { readonly take: number | string };
+
+interface AheadRow {
+  readonly hash: string;
+  readonly seq: string;
+  readonly size: number | string;
+  readonly fits: number | string;
+}
 
 /**
  * Makes the next messages of keys `pending`: a look, and an UPDATE of what it found. Not in a transaction: the UPDATE is
@@ -38,6 +49,29 @@ export class MysqlPromotion {
     return { promoted: affectedRows, claimed: [] };
   }
 
+  /**
+   * What follows these in their keys, up to the first one that must not be sent right behind the one before it. First a
+   * look at what the rows are, so that no payload is read in vain.
+   */
+  async ahead(
+    database: RelayDataSource,
+    heads: readonly ClaimedRow[],
+    { count, bytes }: ReadAhead,
+  ): Promise<readonly ClaimedRow[]> {
+    if (count === 0) return [];
+    const seqs: bigint[] = [];
+    for (const some of chunksOf(heads, KEYS_AHEAD)) {
+      const rows = (await database.query(this.queries.ahead(some, count))) as AheadRow[];
+      seqs.push(...fittingOf(rows, bytes));
+    }
+    const found: ClaimedRow[] = [];
+    for (const some of inChunks(seqs)) {
+      const sql = `SELECT ${CLAIMED_COLUMNS} FROM ${this.bySeq} WHERE m.seq IN (${integers(some)}) AND m.status = 'blocked'`;
+      found.push(...((await database.query(sql)) as ClaimedRow[]));
+    }
+    return found;
+  }
+
   private async promoteAndTake(
     database: RelayDataSource,
     keyHashes: readonly bigint[],
@@ -64,6 +98,18 @@ export class MysqlPromotion {
     const ids = new Set(ours.map(({ id }) => id));
     return { promoted: affectedRows, claimed: claimed.filter(({ id }) => ids.has(id)) };
   }
+}
+
+/** Of each key those before the first one that does not fit. */
+function fittingOf(rows: readonly AheadRow[], bytes: number): bigint[] {
+  const sums = new Map<string, number>();
+  const seqs: bigint[] = [];
+  for (const { hash, seq, size, fits } of bySeq(rows)) {
+    const sum = (sums.get(hash) ?? 0) + (Number(fits) === 1 ? Number(size) : Number.POSITIVE_INFINITY);
+    sums.set(hash, sum);
+    if (sum <= bytes) seqs.push(BigInt(seq));
+  }
+  return seqs;
 }
 
 function seqsOf(rows: readonly { readonly seq: string }[]): string {

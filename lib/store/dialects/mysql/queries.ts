@@ -1,5 +1,6 @@
 import { holdingStatuses } from '../../../core/message-status';
 import type { PurgeTerms } from '../../../core/outbox-store.port';
+import type { ClaimedRow } from '../../message-row';
 import type { TableNames } from '../../table-names';
 import { CLAIMED_COLUMNS, epochMs, hashTable, integer, integers, interval, NOW } from './columns';
 
@@ -7,6 +8,8 @@ import { CLAIMED_COLUMNS, epochMs, hashTable, integer, integers, interval, NOW }
 const SENT_EXACT_MAX = 10_000;
 /** Index entries that one look of a sweeper reads. */
 const SCANNED_MAX = 2_000;
+/** Beyond every `seq`. */
+const SEQ_MAX = '9223372036854775807';
 
 /**
  * What the statements look at. Every index is led by the status, and is named in the query: the optimizer's figures are
@@ -67,6 +70,22 @@ export class MysqlQueries {
     );
     return `(SELECT k.hash, ${first('blocked', 'k.hash')} AS seq FROM ${hashTable(keyHashes)}) AS b
        WHERE b.seq IS NOT NULL AND ${unheld.join(' AND ')}`;
+  }
+
+  /** The blocked rows behind each of these, in order, up to the next one of their keys that is in another status. */
+  ahead(heads: readonly ClaimedRow[], count: number): string {
+    const behind = ({ key_hash, seq }: ClaimedRow, status: string): string =>
+      `FROM ${this.table} AS m FORCE INDEX (key_order)
+         WHERE m.status = '${status}' AND m.key_hash = ${integer(BigInt(key_hash ?? 0))} AND m.seq > ${integer(BigInt(seq))}`;
+    const looks = heads.map((head) => {
+      const before = this.holdingBefore.map(
+        (status) => `AND m.seq < COALESCE((SELECT MIN(m.seq) ${behind(head, status)}), ${SEQ_MAX})`,
+      );
+      return `(SELECT CAST(m.key_hash AS CHAR) AS hash, CAST(m.seq AS CHAR) AS seq, LENGTH(m.payload) AS size,
+          m.available_at <= ${NOW} AND m.expires_at IS NULL AS fits
+         ${behind(head, 'blocked')} ${before.join(' ')} ORDER BY m.seq LIMIT ${integer(count)})`;
+    });
+    return looks.join(' UNION ALL ');
   }
 
   /** Those of the keys that an unsent message holds. */

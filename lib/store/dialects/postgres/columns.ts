@@ -9,11 +9,11 @@ export function interval(milliseconds: string): string {
 }
 
 /**
- * The status, where rows are named by their ids. Spelt so that the planner does not take it for the condition of a partial
+ * One of these statuses, where rows are named by their ids. Spelt so that the planner does not take it for the condition of a partial
  * index: with the figures of an emptier day it would walk all pending rows rather than look each one up.
  */
-export function statusIs(status: 'pending' | 'blocked'): string {
-  return `m.status || '' = '${status}'`;
+export function statusIs(...statuses: ('pending' | 'blocked')[]): string {
+  return `m.status || '' IN (${statuses.map((status) => `'${status}'`).join(', ')})`;
 }
 
 /**
@@ -28,6 +28,10 @@ export function firstOfKey(table: string, columns: string, status: string, hash:
 export const CLAIMED_COLUMNS = `m.id::text AS id, m.seq::text AS seq, m.transport, m.destination, m.type, m."key",
   m.key_hash::text AS key_hash, m.tenant, m.source, m.payload, m.content_type, m.content_encoding, m.schema_version,
   m.headers::text AS headers, m.attempts, m.claims, ${epochMs('m.created_at')} AS created_ms`;
+
+/** The same of a subquery that has them. */
+export const CLAIMED_NAMES = `id, seq, transport, destination, type, "key", key_hash, tenant, source, payload, content_type,
+  content_encoding, schema_version, headers, attempts, claims, created_ms`;
 
 /** What people look at; see RecordRow. */
 export const RECORD_COLUMNS = `${CLAIMED_COLUMNS.replace(' m.payload,', '')}, m.status, m.claimed_by, m.last_error,

@@ -8,6 +8,7 @@ import type {
   Completion,
   Failure,
   PurgeTerms,
+  ReadAhead,
   Release,
   StoreStats,
   WrittenMessage,
@@ -18,7 +19,7 @@ import type { ClaimedRow, RecordRow, SituationRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import { type StatsRow, toStats } from '../../stats-row';
 import type { TableNames } from '../../table-names';
-import type { OutboxDialect, Promoted } from '../dialect.port';
+import type { OutboxDialect, Promoted, PromotedInChain } from '../dialect.port';
 import { PostgresInspection } from './inspection';
 import type { Changed } from './columns';
 import { PostgresPromotion } from './promotion';
@@ -109,8 +110,9 @@ export class PostgresOutbox implements OutboxDialect {
     database: RelayDataSource,
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<Promoted & { left: readonly bigint[] }> {
-    return this.promotion.completeAndPromote(database, completions, claim);
+    ahead: ReadAhead,
+  ): Promise<PromotedInChain> {
+    return this.promotion.completeAndPromote(database, completions, claim, ahead);
   }
 
   async fail(database: RelayDataSource, failures: readonly Failure[]): Promise<readonly string[]> {

@@ -1,14 +1,16 @@
-import type { ClaimTerms, Completion } from '../../../core/outbox-store.port';
+import type { ClaimTerms, Completion, ReadAhead } from '../../../core/outbox-store.port';
 import { type Hot, hotStatement } from '../../hot-statement';
 import { fitText } from '../../message-limits';
 import type { ClaimedRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
-import type { Promoted } from '../dialect.port';
-import { type Changed, CLAIMED_COLUMNS, interval, statusIs } from './columns';
+import type { Promoted, PromotedInChain } from '../dialect.port';
+import { type Changed, CLAIMED_COLUMNS, CLAIMED_NAMES, interval, statusIs } from './columns';
 import type { PostgresQueries } from './queries';
 
 type PromotedRow = ClaimedRow & { readonly take: boolean };
+/** `follows`: it was only read, because it waits behind a promoted one. */
+type ReadRow = PromotedRow & { readonly follows: boolean };
 
 /** The end of one message and the turn of its key's next one: each by itself, or both in one statement. */
 export class PostgresPromotion {
@@ -22,9 +24,14 @@ export class PostgresPromotion {
   ) {
     this.completes = hotStatement(this.completing('$1'));
     this.promotes = hotStatement(this.promoting());
+    const completed = 'SELECT id FROM completed';
     this.completesAndPromotes = hotStatement(
-      `WITH completed AS (${this.completing('$5')} RETURNING m.id)
-       ${this.promoting('AND e.id <> ALL (ARRAY(SELECT id FROM completed))')}`,
+      `WITH completed AS (${this.completing('$5')} RETURNING m.id),
+         promoted AS (${this.promoting(completed)})
+       SELECT false AS follows, take, ${CLAIMED_NAMES} FROM promoted
+       UNION ALL
+       SELECT f.* FROM promoted AS p CROSS JOIN LATERAL (${this.queries.ahead('$6::int', '$7::bigint', completed)}) AS f
+       WHERE p.take`,
     );
   }
 
@@ -45,39 +52,51 @@ export class PostgresPromotion {
   }
 
   /**
-   * The statement sees what was committed when it began, and there the messages that it completes still hold their keys: so
-   * they are left out, as far as they really become `sent`. One that somebody else has just made a dead letter does not, and
-   * holds its key on.
+   * The statement sees what was committed when it began, and there the messages that it completes still hold their keys, or
+   * wait in them: so they are left out, as far as they really become `sent`. One that somebody else has just made a dead
+   * letter does not, and holds its key on.
    */
   async completeAndPromote(
     database: RelayDataSource,
     completions: readonly Completion[],
     claim: ClaimTerms,
-  ): Promise<Promoted & { left: readonly bigint[] }> {
+    ahead: ReadAhead,
+  ): Promise<PromotedInChain> {
     const left = new Set(completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash])));
-    const [rows, promoted] = (await database.execute(
-      this.completesAndPromotes([...parametersOf([...left], claim), completions.map(({ id }) => id).sort()]),
-    )) as Changed<PromotedRow>;
-    for (const { key_hash } of rows) if (key_hash !== null) left.delete(BigInt(key_hash));
-    return { promoted, claimed: rows.filter(({ take }) => take), left: [...left] };
+    const rows = (await database.execute(
+      this.completesAndPromotes([
+        ...parametersOf([...left], claim),
+        completions.map(({ id }) => id).sort(),
+        ahead.count,
+        ahead.bytes,
+      ]),
+    )) as ReadRow[];
+    const promoted = rows.filter(({ follows }) => !follows);
+    for (const { key_hash } of promoted) if (key_hash !== null) left.delete(BigInt(key_hash));
+    return {
+      promoted: promoted.length,
+      claimed: promoted.filter(({ take }) => take),
+      ahead: rows.filter(({ follows }) => follows),
+      left: [...left],
+    };
   }
 
   private completing(ids: string): string {
     return `UPDATE ${this.names.message} AS m
        SET status = 'sent', sent_at = statement_timestamp(), finished_at = statement_timestamp(),
          claim_token = NULL, claimed_by = NULL
-       WHERE m.id = ANY (${ids}::uuid[]) AND ${statusIs('pending')}`;
+       WHERE m.id = ANY (${ids}::uuid[]) AND ${statusIs('pending', 'blocked')}`;
   }
 
-  /** With `parametersOf`. @param besides as in `promotable` */
-  private promoting(besides = ''): string {
+  /** With `parametersOf`. @param except as in `promotable` */
+  private promoting(except?: string): string {
     return `UPDATE ${this.names.message} AS m
        SET status = 'pending',
          claim_token = CASE WHEN h.take THEN $2::text END,
          claimed_by = CASE WHEN h.take THEN $3::text END,
          claims = CASE WHEN h.take THEN 1 ELSE 0 END,
          next_attempt_at = CASE WHEN h.take THEN clock_timestamp() + ${interval('$4')} ELSE m.available_at END
-       FROM (${this.queries.promotable('$1::bigint[]', '$2', besides)}) AS h
+       FROM (${this.queries.promotable('$1::bigint[]', '$2', except)}) AS h
        WHERE m.ctid = h.place AND ${statusIs('blocked')}
        RETURNING h.take, ${CLAIMED_COLUMNS}`;
   }

@@ -1,9 +1,11 @@
 import { holdingStatuses } from '../../../core/message-status';
 import type { TableNames } from '../../table-names';
-import { epochMs, firstOfKey, interval } from './columns';
+import { CLAIMED_COLUMNS, CLAIMED_NAMES, epochMs, firstOfKey, interval } from './columns';
 
 /** Up to here sent messages are counted, from there on estimated. */
 const SENT_EXACT_MAX = 10_000;
+/** Beyond every `seq`. */
+const SEQ_MAX = '9223372036854775807';
 
 /**
  * What the statements look at, each by an index that holds nothing else. Rows to be changed are found by their `ctid`
@@ -51,17 +53,39 @@ export class PostgresQueries {
    * The first blocked row of each key, where no earlier row holds the key any more. All rows with a lower `seq` were
    * committed before it was inserted, so this one snapshot sees them; if one of them is about to be completed, whoever
    * completes it promotes after that.
-   * @param besides a condition on those that count as holding their key, on top
+   * @param except a query for the ids of rows that do not count
    */
-  promotable(keyHashes: string, token: string, besides = ''): string {
+  promotable(keyHashes: string, token: string, except?: string): string {
+    const besides = except === undefined ? '' : `AND e.id NOT IN (${except})`;
     const unheld = this.holdingBefore.map(
       (status) => `${firstOfKey(this.table, '1', status, 'k.hash', `AND e.seq < b.seq ${besides}`)} IS NULL`,
     );
     return `SELECT b.place, ${token}::text IS NOT NULL AND b.available_at <= statement_timestamp()
            AND (b.expires_at IS NULL OR b.expires_at > statement_timestamp()) AS take
          FROM unnest(${keyHashes}) AS k(hash)
-         CROSS JOIN LATERAL ${firstOfKey(this.table, 'e.ctid AS place, e.seq, e.available_at, e.expires_at', 'blocked', 'k.hash')} AS b
+         CROSS JOIN LATERAL ${firstOfKey(this.table, 'e.ctid AS place, e.seq, e.available_at, e.expires_at', 'blocked', 'k.hash', besides)} AS b
          WHERE ${unheld.join(' AND ')}`;
+  }
+
+  /**
+   * What follows promoted rows `p` in their keys, as the statement saw it when it began: up to the first one that must not
+   * be sent right behind the one before it. There is no gap in it: that one snapshot sees all rows with a lower `seq`, too.
+   * @param except a query for the ids of rows that do not count
+   */
+  ahead(count: string, bytes: string, except: string): string {
+    const others = this.holdingBefore.map((status) =>
+      firstOfKey(this.table, 'e.seq', status, 'p.key_hash::bigint', 'AND e.seq > p.seq::bigint'),
+    );
+    return `SELECT true AS follows, true AS take, ${CLAIMED_NAMES} FROM (
+         SELECT e.*, bool_and(e.fits) OVER up_to_it AS all_fit, sum(e.size) OVER up_to_it AS all_sizes FROM (
+           SELECT ${CLAIMED_COLUMNS}, m.seq AS place, octet_length(m.payload) AS size,
+             m.available_at <= statement_timestamp() AND m.expires_at IS NULL AS fits
+           FROM ${this.table} AS m
+           WHERE m.status = 'blocked' AND m.key_hash = p.key_hash::bigint AND m.seq > p.seq::bigint
+             AND m.seq < coalesce(least(${others.join(', ')}), ${SEQ_MAX}) AND m.id NOT IN (${except})
+           ORDER BY m.seq LIMIT ${count}
+         ) AS e WINDOW up_to_it AS (ORDER BY e.place)
+       ) AS f WHERE f.all_fit AND f.all_sizes <= ${bytes}`;
   }
 
   /** Hops from key to key, so that a key with a million blocked rows costs one look. */
