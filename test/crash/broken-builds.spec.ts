@@ -11,6 +11,7 @@ const CAUGHT: Record<Breakage, ViolationKind> = {
   'the inbox forgets': 'effects per message other than 1',
   'messages count as confirmed when they are sent': 'effects per message other than 1',
   'keys are ignored': 'order violations among first copies',
+  'what is read ahead counts as sent': 'effects per message other than 1',
   'the alarm is silent': 'dead letters without alarm',
   'nothing is resent': 'rows unsent after quiet time',
   'a connection is never given back': 'leaked connections',
@@ -34,6 +35,8 @@ const FAULTS: readonly Fault[] = [
   { kind: 'cut', member: 'producer', which: 0, link: 'broker' },
   kill('relay', 'after the send, before the confirmation', 3),
   kill('producer', 'after the send, before the confirmation', 20, 1),
+  kill('relay', 'in a run, after a confirmation, before it is written down', 3),
+  kill('producer', 'in a run, after a confirmation, before it is written down', 1),
   kill('consumer', "after a handler's commit, before the ack", 10),
   { kind: 'refuse', member: 'producer', which: 0, link: 'broker', ms: 500 },
 ];

@@ -47,6 +47,15 @@ export function breakDown(breakage: Breakage | null, assembly: OutboxAssembly, d
           birth,
         );
       return;
+    case 'what is read ahead counts as sent': {
+      const completeAndPromote = store.completeAndPromote.bind(store);
+      store.completeAndPromote = async (...args) => {
+        const chained = await completeAndPromote(...args);
+        await store.complete(chained.ahead.map(({ id }) => id));
+        return chained;
+      };
+      return;
+    }
     case 'nothing is resent':
       store.claim = () => Promise.resolve([]);
       return;

@@ -82,6 +82,7 @@ export function installKillPoints(
   };
   const complete = store.complete.bind(store);
   const completeAndPromote = store.completeAndPromote.bind(store);
+  const readAhead = new Set<string>();
   /** A batch is one statement; in two it can be interrupted between them. What is completed twice is completed once. */
   const completeSome = async (ids: readonly string[]): Promise<number> => {
     pass('after the confirmation, before it is written down');
@@ -98,6 +99,7 @@ export function installKillPoints(
   store.completeAndPromote = async (completions, ...terms) => {
     await completeSome(completions.map(({ id }) => id));
     const promoted = await completeAndPromote(completions, ...terms);
+    for (const { id } of promoted.ahead) readAhead.add(id);
     pass('after the completion, before the successor is sent');
     return promoted;
   };
@@ -107,6 +109,7 @@ export function installKillPoints(
       send(messages, (message, outcome) => {
         pass('when the confirmation has come, before it is taken');
         settle(message, outcome);
+        if (readAhead.delete(message.id)) pass('in a run, after a confirmation, before it is written down');
       });
       passNextTurn('after the send, before the confirmation');
     };
