@@ -34,8 +34,8 @@ export interface RelayOptions {
   /** Whether relays listen for `NOTIFY` (PostgreSQL). Off behind a transaction pooler. @default true */
   listen?: boolean;
   /**
-   * How often blocked rows whose predecessor is gone, rows that kill their sender, and dead letters whose alarm nobody has
-   * heard are looked for. @default 5000
+   * How often blocked rows whose predecessor is gone, and rows that kill their sender, are looked for. Dead letters whose
+   * alarm nobody has heard: this often, or each third of `leaseMs`, whichever is longer. @default 5000
    */
   sweepIntervalMs?: number;
   /** How long an unreachable broker is left alone before the next probe; doubled up to thirty times this. @default 1000 */

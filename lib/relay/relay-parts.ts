@@ -182,7 +182,8 @@ export class RelayParts {
     this.alarms = new PeriodicTask(
       {
         task: 'Ringing alarms that nobody has heard',
-        intervalMs: relay.sweepIntervalMs,
+        // They are due a lease after their dead letter: to look often would find none sooner.
+        intervalMs: Math.max(relay.sweepIntervalMs, relay.leaseMs / 3),
         atOnce: true,
         run: async (stopping) => given.alarm?.ringDue(stopping),
       },

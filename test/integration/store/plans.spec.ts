@@ -111,6 +111,22 @@ describe.each(['postgres', 'mysql'] as const)(
           ),
         20 * DUE,
       ],
+      [
+        'completeAndPromote with a look at what waits behind, in a key with a thousand blocked rows',
+        async () => {
+          const [head] = (await fixture.query(
+            `SELECT id FROM ${fixture.names.message} WHERE status = 'pending' AND key_hash = ${hashOf('busy')}`,
+          )) as { id: string }[];
+          const completions = [{ id: head?.id ?? randomUUID(), keyHash: hashOf('busy') }];
+          const { ahead } = await store.completeAndPromote(completions, terms(), {
+            count: 10,
+            bytes: 100_000,
+          });
+          // When the table is still empty, the statement is only to be planned.
+          expect(ahead).toHaveLength(head === undefined ? 0 : 10);
+        },
+        100,
+      ],
       ['promote of a key with a thousand blocked rows', () => store.promote([hashOf('busy')], null), 20],
       // MariaDB reads a bounded part of the index instead of hopping through it; and writes and reads what it found.
       ['sweep', () => store.sweep(2 * DUE), type === 'postgres' ? 20 * DUE : 10_000],

@@ -14,31 +14,30 @@ export class PostgresQuarantine {
   ) {}
 
   async take(database: RelayDataSource, claimsMax: number, limit: number): Promise<readonly RecordRow[]> {
-    const [dead] = (await database.query(
-      this.ending(
-        `'dead_letter', dead_at = statement_timestamp(), alarm_due_at = statement_timestamp() + ${interval('$3')}`,
-        this.queries.takenInVain(claimsMax, '$2'),
-      ),
-      [quarantineReason(claimsMax), limit, this.alarmLeaseMs],
+    // One statement for both, as it is asked for again and again where there is nothing to do.
+    const inVain = `m.claims >= ${Math.trunc(claimsMax)}`;
+    const dead = (value: string, otherwise: string): string =>
+      `CASE WHEN ${inVain} THEN ${value} ELSE ${otherwise} END`;
+    const [ended] = (await database.query(
+      `UPDATE ${this.names.message} AS m
+       SET status = ${dead(`'dead_letter'`, `'cancelled'`)}, last_error = ${dead('$1', '$4')},
+         dead_at = ${dead('statement_timestamp()', 'm.dead_at')},
+         alarm_due_at = ${dead(`statement_timestamp() + ${interval('$3')}`, 'm.alarm_due_at')},
+         claim_token = NULL, claimed_by = NULL, finished_at = statement_timestamp()
+       WHERE m.ctid = ANY (ARRAY(${this.queries.takenInVain(claimsMax, '$2')}) || ARRAY(${this.queries.expired('$2')}))
+       RETURNING ${RECORD_COLUMNS}`,
+      [quarantineReason(claimsMax), limit, this.alarmLeaseMs, EXPIRED],
     )) as Changed<RecordRow>;
-    const [expired] = (await database.query(this.ending(`'cancelled'`, this.queries.expired('$2')), [
-      EXPIRED,
-      limit - dead.length,
-    ])) as Changed<RecordRow>;
+    const expired = ended.filter(({ status }) => status === 'cancelled');
     const keys = [...new Set(expired.flatMap(({ key_hash }) => (key_hash === null ? [] : [key_hash])))];
-    if (keys.length === 0) return [...dead, ...expired];
+    if (keys.length === 0) return ended;
     const [behind] = (await database.query(
-      this.ending(`'cancelled'`, this.queries.expiredBehind('$3::bigint[]', '$2')),
-      [EXPIRED, limit - dead.length - expired.length, keys],
+      `UPDATE ${this.names.message} AS m
+       SET status = 'cancelled', last_error = $1, claim_token = NULL, claimed_by = NULL, finished_at = statement_timestamp()
+       WHERE m.ctid = ANY (ARRAY(${this.queries.expiredBehind('$3::bigint[]', '$2')}))
+       RETURNING ${RECORD_COLUMNS}`,
+      [EXPIRED, limit, keys],
     )) as Changed<RecordRow>;
-    return [...dead, ...expired, ...behind];
-  }
-
-  /** @param candidates with the limit as $2; the reason is $1 */
-  private ending(status: string, candidates: string): string {
-    return `UPDATE ${this.names.message} AS m
-       SET status = ${status}, last_error = $1, claim_token = NULL, claimed_by = NULL, finished_at = statement_timestamp()
-       WHERE m.ctid = ANY (ARRAY(${candidates}))
-       RETURNING ${RECORD_COLUMNS}`;
+    return [...ended, ...behind];
   }
 }
