@@ -48,7 +48,16 @@ async function runOn(
   const results: RowResult[] = [];
   try {
     progress.begin();
-    for (const row of rows) results.push(await runRow(row, { options, ...servers }, progress.show));
+    for (const row of rows) {
+      // A run takes long: one row that fails must not cost the others.
+      await runRow(row, { options, ...servers }, progress.show).then(
+        (result) => results.push(result),
+        (error: unknown) => {
+          console.error(`\nThe row ${row.name} failed and is left out:`, error);
+          process.exitCode = 1;
+        },
+      );
+    }
   } finally {
     progress.end();
     await servers.stop();
