@@ -31,7 +31,7 @@ export function deferBegin(client: PgClient): () => void {
 
 function sendFirst(client: PgClient, query: PgClient['query'], args: Arguments): Promise<PgAnswer> {
   const statement = batchable(...args);
-  if (statement === null) return sendBegin(query, args);
+  if (statement === null) return sendBegin(client, query, args);
   const batch = new QueryBatch(client);
   // Its failure is the failure of what comes along.
   batch.add({ text: BEGIN }).catch(() => undefined);
@@ -40,12 +40,21 @@ function sendFirst(client: PgClient, query: PgClient['query'], args: Arguments):
   return answer;
 }
 
-/** Sends BEGIN by itself. What is no text (a cursor, a stream) is to be had at once, so the client queues it. */
-function sendBegin(query: PgClient['query'], args: Arguments): Promise<PgAnswer> {
+/** Sends BEGIN by itself, and what comes meanwhile when it is through, in its order: the client warns of queues. */
+function sendBegin(client: PgClient, query: PgClient['query'], args: Arguments): Promise<PgAnswer> {
   const beginning = query(BEGIN);
-  if (typeof args[0] === 'string') return beginning.then(() => query(...args));
-  beginning.catch(() => undefined);
-  return query(...args);
+  let giveBack = (): void => undefined;
+  const afterBegin: PgClient['query'] = (...later) => {
+    giveBack = takeNextQuery(client, () => afterBegin);
+    // What is no text (a cursor, a stream) is to be had at once, so that the client has to queue it.
+    return typeof later[0] === 'object' && 'submit' in later[0]
+      ? query(...later)
+      : beginning.then(() => query(...later));
+  };
+  const first = afterBegin(...args);
+  const done = (): void => giveBack();
+  beginning.then(done, done);
+  return first;
 }
 
 function batchable(...[config, values, callback]: Arguments): PgStatement | null {

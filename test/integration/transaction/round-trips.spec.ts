@@ -177,6 +177,26 @@ describe('round trips of a transaction on postgres', () => {
     await isIdle();
   });
 
+  it('keep the order of statements that nobody waits for', async () => {
+    const insert = (id: string) => bench.dataSource.manager.query(`INSERT INTO thing (id) VALUES ('${id}')`);
+    const rename = `UPDATE thing SET id = $1 WHERE id = $2`;
+    const inOrder = async (...work: (() => Promise<unknown>)[]): Promise<void> => {
+      await bench.transactions.run({}, () => Promise.all(work.map((step) => step())));
+    };
+    await inOrder(
+      () => insert('a'),
+      () => bench.dataSource.manager.query(rename, ['b', 'a']),
+      () => bench.dataSource.manager.query(rename, ['c', 'b']),
+    );
+    expect(await bench.storedThings()).toEqual(['c']);
+    await inOrder(
+      () => bench.dataSource.manager.query(rename, ['d', 'c']),
+      () => insert('c'),
+    );
+    expect(await bench.storedThings()).toEqual(['c', 'd']);
+    await isIdle();
+  });
+
   it('keep the answer of a first statement as it always is', async () => {
     const sql = `SELECT $1::bigint AS number, $2::timestamptz AS moment, $3::jsonb AS document`;
     const values = ['12345678901234567', '2026-01-02T03:04:05Z', '{"a":1}'];
