@@ -28,9 +28,9 @@ describe('alarms that nobody has heard', () => {
   let fixture: RelayFixture;
   let gate: Deferred<void>;
 
-  function start(settings: GivenRelay['settings'] = {}): void {
+  function start(settings: GivenRelay['settings'] = {}, leaseMs = 15_000): void {
     fixture = new RelayFixture({
-      settings: { ...settings, relay: { sweepIntervalMs: 5_000, shutdownTimeoutMs: 10_000 } },
+      settings: { ...settings, relay: { leaseMs, sweepIntervalMs: 5_000, shutdownTimeoutMs: 10_000 } },
       dependencies: { alarm },
     });
   }
@@ -49,6 +49,13 @@ describe('alarms that nobody has heard', () => {
     await fixture.stop();
     await fixture.clock.advance(60_000);
     expect([alarm.rounds, alarm.stops]).toEqual([3, 1]);
+  });
+
+  it('are rung less often where the lease is long, as none is due sooner', async () => {
+    start({}, 60_000);
+    await fixture.clock.advance(40_000);
+    expect([alarm.rounds, fixture.count('sweep')]).toEqual([3, 9]);
+    await fixture.stop();
   });
 
   it.each(['publisher', 'consumer'] as const)(
