@@ -19,6 +19,7 @@ import type {
 } from '../core/outbox-store.port';
 import type { StatementRunner } from '../core/statement-runner';
 import { chunksOf, insertableChunks } from './chunks';
+import { ClaimWindows } from './claim-windows';
 import { duplicateIdOf, retryTransient } from './database-errors';
 import type { Notifications, OutboxDialect } from './dialects/dialect.port';
 import { type ClaimedRow, toClaimed, toRecord, toSituation } from './message-row';
@@ -51,8 +52,10 @@ export class TypeOrmOutboxStore implements OutboxStore {
   private sweepFrom = FIRST_HASH;
   /** Of the latest claim: what it leaves out is not due. */
   private claimsMax = 2_147_483_647;
+  private readonly windows: ClaimWindows;
 
   constructor(private readonly parts: StoreParts) {
+    this.windows = new ClaimWindows(parts.clock);
     this.canNotify = parts.notifications !== null;
   }
 
@@ -99,7 +102,9 @@ export class TypeOrmOutboxStore implements OutboxStore {
     return retryTransient(async () => {
       // Read before the statement is sent, so the lease here never outlasts the one in the database.
       const leaseEndsAtMs = clock.monotonicMs() + terms.leaseMs;
-      const rows = await outbox.claim(database, transports, limit, terms);
+      const { dueWithinMs, exhausted } = this.windows.ofClaim(transports);
+      const rows = await outbox.claim(database, transports, limit, terms, dueWithinMs);
+      if (rows.length < limit) exhausted();
       return toClaimed(rows, terms.token, leaseEndsAtMs, this.unreadable);
     });
   }
@@ -193,7 +198,8 @@ export class TypeOrmOutboxStore implements OutboxStore {
 
   async nextDueInMs(transports: readonly string[]): Promise<number | null> {
     if (transports.length === 0) return null;
-    return this.parts.outbox.nextDueInMs(this.parts.database, transports, this.claimsMax);
+    const { dueWithinMs } = this.windows.ofClaim(transports);
+    return this.parts.outbox.nextDueInMs(this.parts.database, transports, this.claimsMax, dueWithinMs);
   }
 
   stats(): Promise<StoreStats> {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { DataSource, type QueryRunner } from 'typeorm';
-import type { Clock } from '../../lib/core/clock';
+import { type CancelTimer, type Clock, systemClock } from '../../lib/core/clock';
 import type { StagedMessage } from '../../lib/core/message';
 import type { Birth, ClaimTerms } from '../../lib/core/outbox-store.port';
 import type { IsolationLevel } from '../../lib/core/transactions.port';
@@ -16,6 +16,8 @@ export interface StoreFixture {
   readonly dataSource: DataSource;
   readonly stores: Stores;
   readonly names: TableNames;
+  /** The stores' clock. `elapse` puts it forward. */
+  readonly clock: ElapsingClock;
   /** Begins a transaction as an application would, by a query runner of its own pool. */
   begin(isolation?: IsolationLevel): Promise<QueryRunner>;
   /** Writes the messages in a transaction, and commits. */
@@ -38,6 +40,29 @@ export interface FixtureOptions {
   on?: StoreFixture;
 }
 
+/** A clock that time can be added to: as the database's cannot be moved, its rows are moved, and this goes along. */
+class ElapsingClock implements Clock {
+  private elapsedMs = 0;
+
+  constructor(private readonly clock: Clock) {}
+
+  elapse(milliseconds: number): void {
+    this.elapsedMs += milliseconds;
+  }
+
+  monotonicMs(): number {
+    return this.clock.monotonicMs() + this.elapsedMs;
+  }
+
+  wallMs(): number {
+    return this.clock.wallMs();
+  }
+
+  after(delayMs: number, callback: () => void): CancelTimer {
+    return this.clock.after(delayMs, callback);
+  }
+}
+
 /** An application's data source with our migrations, and the stores on it. */
 export async function openStores(
   type: TestDatabaseType,
@@ -55,7 +80,8 @@ export async function openStores(
       // A test that fails with a lock in its hands must not hang its suite.
       ...(type === 'postgres' ? { extra: { options: '-c lock_timeout=20s' } } : {}),
     }).initialize());
-  const stores = createStores({ dataSource, onDeadLetter: options.onDeadLetter, clock: options.clock });
+  const clock = options.on?.clock ?? new ElapsingClock(options.clock ?? systemClock);
+  const stores = createStores({ dataSource, onDeadLetter: options.onDeadLetter, clock });
   const names = resolveTableNames(dataSource);
   const usual = options.isolation;
 
@@ -98,7 +124,9 @@ export async function openStores(
       if (rows[0] === undefined) throw new Error(`There is no row ${id}`);
       return rows[0];
     },
+    clock,
     async elapse(milliseconds, ...ids) {
+      clock.elapse(milliseconds);
       const before = (column: string): string =>
         type === 'postgres'
           ? `${column} = ${column} - ${milliseconds} * interval '1 millisecond'`

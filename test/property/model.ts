@@ -147,7 +147,12 @@ export class Model {
     const heads = keys.map((key) => this.promotable(key)).filter((row) => row !== undefined);
     for (const row of heads) {
       const take = this.isPast(row.availableAt) && !this.isPast(row.expiresAt);
-      Object.assign(row, { status: 'pending', claims: 0, token: null, nextAt: row.availableAt });
+      Object.assign(row, {
+        status: 'pending',
+        claims: 0,
+        token: null,
+        nextAt: Math.max(row.availableAt, this.now),
+      });
       if (claim !== null && take) this.take(row, claim.token, claim.leaseTicks);
     }
     return heads;

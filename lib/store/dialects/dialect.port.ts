@@ -45,11 +45,13 @@ export interface OutboxDialect {
     birth: Birth,
   ): Promise<readonly WrittenMessage[]>;
 
+  /** @param dueWithinMs rows that became due longer ago are left out */
   claim(
     database: RelayDataSource,
     transports: readonly string[],
     limit: number,
     terms: ClaimTerms,
+    dueWithinMs: number,
   ): Promise<readonly ClaimedRow[]>;
   complete(database: RelayDataSource, ids: readonly string[]): Promise<number>;
   completeAndPromote(
@@ -80,6 +82,7 @@ export interface OutboxDialect {
     database: RelayDataSource,
     transports: readonly string[],
     claimsMax: number,
+    dueWithinMs: number,
   ): Promise<number | null>;
   stats(database: RelayDataSource): Promise<StoreStats>;
   /** The row that was asked for, then those that hold it, first in each status; empty: no such row. */

@@ -22,8 +22,9 @@ function installCrashPoint(killAt: ProcessTask['killAt'], assembly: OutboxAssemb
   switch (killAt) {
     case 'after the row, before COMMIT': {
       const write = store.write.bind(store);
-      store.write = async (...args) => {
-        await write(...args);
+      store.write = async (statements, ...args) => {
+        // One by one: in one round trip there is no time between the two.
+        await write({ query: (...given) => statements.query(...given) }, ...args);
         return die();
       };
       return;

@@ -95,12 +95,15 @@ export class MysqlOutbox implements OutboxDialect {
     transports: readonly string[],
     limit: number,
     terms: ClaimTerms,
+    dueWithinMs: number,
   ): Promise<readonly ClaimedRow[]> {
     return database.transaction(async (statements) => {
       const due: (ClaimedRow & { due_ms: string })[] = [];
       for (const transport of transports) {
         due.push(
-          ...((await statements.query(this.queries.due(terms.claimsMax, limit), [transport])) as typeof due),
+          ...((await statements.query(this.queries.due(terms.claimsMax, limit, dueWithinMs), [
+            transport,
+          ])) as typeof due),
         );
       }
       if (transports.length > 1) due.sort((a, b) => Number(a.due_ms) - Number(b.due_ms));
@@ -233,8 +236,11 @@ export class MysqlOutbox implements OutboxDialect {
     database: RelayDataSource,
     transports: readonly string[],
     claimsMax: number,
+    dueWithinMs: number,
   ): Promise<number | null> {
-    const rows = (await database.query(this.queries.nextDue(transports, claimsMax), [...transports])) as {
+    const rows = (await database.query(this.queries.nextDue(transports, claimsMax, dueWithinMs), [
+      ...transports,
+    ])) as {
       ms: string | null;
     }[];
     const ms = rows[0]?.ms ?? null;

@@ -43,7 +43,7 @@ export class MysqlPromotion {
     const heads = (await database.query(this.queries.promotable(keyHashes))) as { seq: string }[];
     if (heads.length === 0) return { promoted: 0, claimed: [] };
     const { affectedRows } = (await database.query(
-      `UPDATE ${this.bySeq} SET m.status = 'pending', m.next_attempt_at = m.available_at
+      `UPDATE ${this.bySeq} SET m.status = 'pending', m.next_attempt_at = GREATEST(m.available_at, ${NOW})
        WHERE m.seq IN (${seqsOf(heads)}) AND m.status = 'blocked'`,
     )) as Changed;
     return { promoted: affectedRows, claimed: [] };
@@ -84,7 +84,7 @@ export class MysqlPromotion {
     const { affectedRows } = (await database.query(
       `UPDATE ${this.bySeq} SET m.status = 'pending', m.claim_token = IF(${isTaken}, ?, NULL),
          m.claimed_by = IF(${isTaken}, ?, NULL), m.claims = IF(${isTaken}, 1, 0),
-         m.next_attempt_at = IF(${isTaken}, ${NOW} + ${interval(leaseMs)}, m.available_at)
+         m.next_attempt_at = IF(${isTaken}, ${NOW} + ${interval(leaseMs)}, GREATEST(m.available_at, ${NOW}))
        WHERE m.seq IN (${seqsOf(heads)}) AND m.status = 'blocked'`,
       [token, fitText(owner, 255)],
     )) as Changed;

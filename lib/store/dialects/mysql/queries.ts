@@ -28,16 +28,16 @@ export class MysqlQueries {
   }
 
   /** Due rows of one transport (?), oldest first, locked. */
-  due(claimsMax: number, limit: number): string {
+  due(claimsMax: number, limit: number, withinMs: number): string {
     return `SELECT ${epochMs('m.next_attempt_at')} AS due_ms, ${CLAIMED_COLUMNS} FROM ${this.table} AS m FORCE INDEX (due)
        WHERE m.status = 'pending' AND m.transport = ? AND m.next_attempt_at <= ${NOW}
-         AND m.claims < ${integer(claimsMax)} AND (m.expires_at IS NULL OR m.expires_at > ${NOW})
+         AND m.next_attempt_at > ${NOW} - ${interval(withinMs)} AND m.claims < ${integer(claimsMax)} AND (m.expires_at IS NULL OR m.expires_at > ${NOW})
        ORDER BY m.next_attempt_at LIMIT ${integer(limit)} FOR UPDATE SKIP LOCKED`;
   }
 
-  nextDue(transports: readonly string[], claimsMax: number): string {
+  nextDue(transports: readonly string[], claimsMax: number, withinMs: number): string {
     const next = `(SELECT next_attempt_at FROM ${this.table} FORCE INDEX (due)
-       WHERE status = 'pending' AND transport = ? AND claims < ${integer(claimsMax)}
+       WHERE status = 'pending' AND transport = ? AND next_attempt_at > ${NOW} - ${interval(withinMs)} AND claims < ${integer(claimsMax)}
          AND (expires_at IS NULL OR expires_at > ${NOW})
        ORDER BY next_attempt_at LIMIT 1)`;
     return `SELECT ${epochMs('MIN(d.next_attempt_at)')} - ${epochMs(NOW)} AS ms

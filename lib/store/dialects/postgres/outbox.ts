@@ -95,9 +95,10 @@ export class PostgresOutbox implements OutboxDialect {
     transports: readonly string[],
     limit: number,
     { token, owner, leaseMs, claimsMax }: ClaimTerms,
+    dueWithinMs: number,
   ): Promise<readonly ClaimedRow[]> {
     const [rows] = (await database.execute(
-      this.hot.claim([token, fitText(owner, 255), leaseMs, transports, claimsMax, limit]),
+      this.hot.claim([token, fitText(owner, 255), leaseMs, transports, claimsMax, limit, dueWithinMs]),
     )) as Changed<ClaimedRow>;
     return rows;
   }
@@ -176,8 +177,9 @@ export class PostgresOutbox implements OutboxDialect {
     database: RelayDataSource,
     transports: readonly string[],
     claimsMax: number,
+    dueWithinMs: number,
   ): Promise<number | null> {
-    const rows = (await database.execute(this.hot.nextDue([transports, claimsMax]))) as {
+    const rows = (await database.execute(this.hot.nextDue([transports, claimsMax, dueWithinMs]))) as {
       ms: number | null;
     }[];
     return rows[0]?.ms ?? null;

@@ -95,7 +95,7 @@ export class PostgresPromotion {
          claim_token = CASE WHEN h.take THEN $2::text END,
          claimed_by = CASE WHEN h.take THEN $3::text END,
          claims = CASE WHEN h.take THEN 1 ELSE 0 END,
-         next_attempt_at = CASE WHEN h.take THEN clock_timestamp() + ${interval('$4')} ELSE m.available_at END
+         next_attempt_at = CASE WHEN h.take THEN clock_timestamp() + ${interval('$4')} ELSE greatest(m.available_at, clock_timestamp()) END
        FROM (${this.queries.promotable('$1::bigint[]', '$2', except)}) AS h
        WHERE m.ctid = h.place AND ${statusIs('blocked')}
        RETURNING h.take, ${CLAIMED_COLUMNS}`;

@@ -24,7 +24,10 @@ export class PostgresQuarantine {
          dead_at = ${dead('statement_timestamp()', 'm.dead_at')},
          alarm_due_at = ${dead(`statement_timestamp() + ${interval('$3')}`, 'm.alarm_due_at')},
          claim_token = NULL, claimed_by = NULL, finished_at = statement_timestamp()
-       WHERE m.ctid = ANY (ARRAY(${this.queries.takenInVain(claimsMax, '$2')}) || ARRAY(${this.queries.expired('$2')}))
+       WHERE m.ctid = ANY ((
+         SELECT v.places || ARRAY(${this.queries.expired('$2::int - cardinality(v.places)')})
+         FROM (SELECT ARRAY(${this.queries.takenInVain(claimsMax, '$2::int')}) AS places) AS v
+       )::tid[])
        RETURNING ${RECORD_COLUMNS}`,
       [quarantineReason(claimsMax), limit, this.alarmLeaseMs, EXPIRED],
     )) as Changed<RecordRow>;
@@ -36,7 +39,7 @@ export class PostgresQuarantine {
        SET status = 'cancelled', last_error = $1, claim_token = NULL, claimed_by = NULL, finished_at = statement_timestamp()
        WHERE m.ctid = ANY (ARRAY(${this.queries.expiredBehind('$3::bigint[]', '$2')}))
        RETURNING ${RECORD_COLUMNS}`,
-      [EXPIRED, limit, keys],
+      [EXPIRED, limit - ended.length, keys],
     )) as Changed<RecordRow>;
     return [...ended, ...behind];
   }

@@ -26,24 +26,24 @@ export class PostgresQueries {
   }
 
   /** Due rows of these transports, oldest first. One walk of the index for each transport: `IN` would sort all that is due. */
-  due(transports: string, claimsMax: string, limit: string): string {
+  due(transports: string, claimsMax: string, limit: string, withinMs: string): string {
     return `SELECT d.place FROM unnest(${transports}) AS t(name)
        CROSS JOIN LATERAL (
          SELECT ctid AS place, next_attempt_at FROM ${this.table}
          WHERE status = 'pending' AND transport = t.name AND next_attempt_at <= statement_timestamp()
-           AND claims < ${claimsMax} AND (expires_at IS NULL OR expires_at > statement_timestamp())
+           AND next_attempt_at > statement_timestamp() - ${interval(withinMs)} AND claims < ${claimsMax} AND (expires_at IS NULL OR expires_at > statement_timestamp())
          ORDER BY next_attempt_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
        ) AS d
        ORDER BY d.next_attempt_at LIMIT ${limit}`;
   }
 
-  nextDue(transports: string, claimsMax: string): string {
+  nextDue(transports: string, claimsMax: string, withinMs: string): string {
     return `SELECT greatest(0, ${epochMs('min(d.next_attempt_at)')} - ${epochMs('clock_timestamp()')}) AS ms
        FROM unnest(${transports}) AS t(name)
        CROSS JOIN LATERAL (
          SELECT next_attempt_at FROM ${this.table}
          WHERE status = 'pending' AND transport = t.name
-           AND claims < ${claimsMax} AND (expires_at IS NULL OR expires_at > statement_timestamp())
+           AND next_attempt_at > statement_timestamp() - ${interval(withinMs)} AND claims < ${claimsMax} AND (expires_at IS NULL OR expires_at > statement_timestamp())
          ORDER BY next_attempt_at LIMIT 1
        ) AS d
        HAVING count(*) > 0`;

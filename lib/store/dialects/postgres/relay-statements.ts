@@ -19,7 +19,7 @@ export function relayStatements(names: TableNames, queries: PostgresQueries): Re
     claim: hotStatement(
       `UPDATE ${names.message} AS m
        SET claim_token = $1, claimed_by = $2, claims = m.claims + 1, next_attempt_at = clock_timestamp() + ${interval('$3')}
-       WHERE m.ctid = ANY (ARRAY(${queries.due('$4::text[]', '$5::int', '$6::int')}))
+       WHERE m.ctid = ANY (ARRAY(${queries.due('$4::text[]', '$5::int', '$6::int', '$7')}))
        RETURNING ${CLAIMED_COLUMNS}`,
     ),
     fail: hotStatement(
@@ -46,6 +46,6 @@ export function relayStatements(names: TableNames, queries: PostgresQueries): Re
        WHERE m.id = ANY ($1::uuid[]) AND m.claim_token = $2 AND ${statusIs('pending')}
        RETURNING m.id::text AS id`,
     ),
-    nextDue: hotStatement(queries.nextDue('$1::text[]', '$2::int')),
+    nextDue: hotStatement(queries.nextDue('$1::text[]', '$2::int', '$3')),
   };
 }
