@@ -49,9 +49,12 @@ async function runOn(
   try {
     progress.begin();
     for (const row of rows) {
-      // A run takes long: one row that fails must not cost the others.
+      // A run takes long: neither a row that fails nor an end before its time must cost the others.
       await runRow(row, { options, ...servers }, progress.show).then(
-        (result) => results.push(result),
+        (result) => {
+          results.push(result);
+          writeResult(type, runResultOf(options, servers, command, results));
+        },
         (error: unknown) => {
           console.error(`\nThe row ${row.name} failed and is left out:`, error);
           process.exitCode = 1;
