@@ -22,7 +22,8 @@ export interface BacklogSize {
 }
 
 const WITHOUT_KEY = { key: 'NULL', keyHash: 'NULL' };
-const DUE: RowShape = { ...WITHOUT_KEY, status: `'pending'`, dueInSeconds: -60, isFinished: false };
+/** Just now, as a claim looks no further back than the last one that found nothing, but every ten seconds. */
+const DUE: RowShape = { ...WITHOUT_KEY, status: `'pending'`, dueInSeconds: -1, isFinished: false };
 
 /** Due rows, as publishers elsewhere leave them: of each key the first is pending, and the others wait behind it. */
 export function fillDue(workspace: Workspace, size: BacklogSize, keys = 0): Promise<void> {
