@@ -1,9 +1,7 @@
 import type { TableNames } from '../../table-names';
-import { hotStatement } from '../../hot-statement';
+import { type Hot, hotStatement } from '../../hot-statement';
 import { CLAIMED_COLUMNS, interval, statusIs } from './columns';
 import type { PostgresQueries } from './queries';
-
-type Hot = ReturnType<typeof hotStatement>;
 
 /** What a relay sends all the time, beside promotion.ts. The parameters are with those who send it. */
 export interface RelayStatements {
