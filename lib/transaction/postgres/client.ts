@@ -7,7 +7,8 @@ export interface PgClient {
     values?: unknown[],
     callback?: unknown,
   ): Promise<PgAnswer>;
-  getTypeParser(oid: number, format?: string): unknown;
+  /** The application's type parsers. */
+  readonly _types: unknown;
   readonly processID: number;
   readonly constructor: { readonly Query: PgQueryType };
 }
@@ -30,16 +31,15 @@ export interface PgAnswer {
 export interface PgQuery extends Submittable {
   name?: string | undefined;
   queryMode?: 'extended';
+  readonly _result: { _types?: unknown };
   requiresPreparation?(): boolean;
 }
 
 export type PgQueryType = new (
-  statement: string | (PgStatement & { readonly types: Pick<PgClient, 'getTypeParser'> }),
+  text: string,
   values: unknown[] | undefined,
-  callback: PgCallback,
+  callback: (error: Error | null, answer?: PgAnswer) => void,
 ) => PgQuery;
-
-export type PgCallback = (error: Error | null, answer?: PgAnswer) => void;
 
 /** What `client.query()` takes besides texts, as `pg-cursor` and `pg-query-stream` are: told of the server's messages. */
 export interface Submittable {
@@ -56,8 +56,8 @@ export interface Submittable {
 }
 
 export interface PgConnection {
-  readonly stream: { readonly writable: boolean; write(bytes: Uint8Array): unknown };
-  sync(): void;
+  /** What it writes its messages to, one at a time. */
+  stream: { readonly writable: boolean; write(bytes: Uint8Array): unknown };
 }
 
 /** The client of a connected runner; null where it is another driver than `pg`'s own JavaScript one. */
@@ -65,7 +65,7 @@ export function pgClientOf(runner: QueryRunner): PgClient | null {
   const { databaseConnection: client } = runner as unknown as { databaseConnection?: PgClient | null };
   const isClient =
     typeof client?.query === 'function' &&
-    typeof client.getTypeParser === 'function' &&
+    typeof client._types === 'object' &&
     typeof client.processID === 'number' &&
     typeof client.constructor.Query === 'function' &&
     speaksExtended(client.constructor.Query);
@@ -76,14 +76,14 @@ const extended = new WeakMap<PgQueryType, boolean>();
 
 /**
  * Whether a query without values can be made to use the extended protocol, which batches need. Before pg 8.12 it cannot, and
- * would end a batch in its middle.
+ * would end a batch in its middle. And whether it keeps its type parsers where the client would put them.
  */
 function speaksExtended(Query: PgQueryType): boolean {
   let speaks = extended.get(Query);
   if (speaks === undefined) {
     const probe = new Query('COMMIT', undefined, () => undefined);
     probe.queryMode = 'extended';
-    speaks = probe.requiresPreparation?.() ?? false;
+    speaks = (probe.requiresPreparation?.() ?? false) && typeof (probe._result as unknown) === 'object';
     extended.set(Query, speaks);
   }
   return speaks;

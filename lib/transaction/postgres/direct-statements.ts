@@ -4,6 +4,7 @@ import { announce, heard, loggerOf } from '../typeorm-internals';
 import { type PgAnswer, type PgClient } from './client';
 import { takeNextQuery } from './next-query';
 import { QueryBatch } from './query-batch';
+import { queryOf } from './query-of';
 
 /** A name that cannot be used: it is gone, is somebody else's, or was planned for columns that have changed since. */
 const UNUSABLE_NAME: ReadonlySet<unknown> = new Set(['26000', '42P05', '0A000']);
@@ -23,7 +24,11 @@ export class DirectStatements {
   async execute(runner: QueryRunner, client: PgClient, statement: Statement): Promise<unknown> {
     await before(runner, statement);
     const { sql: text, parameters: values } = statement;
-    const answer = client.query({ text, values, name: this.nameOf(client, statement) });
+    const answer = new Promise<PgAnswer>((resolve, reject) => {
+      void client.query(
+        queryOf(client, { text, values, name: this.nameOf(client, statement) }, resolve, reject),
+      );
+    });
     return this.after(runner, client, statement, answer);
   }
 

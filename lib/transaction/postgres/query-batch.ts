@@ -1,13 +1,20 @@
 import {
   type PgAnswer,
-  type PgCallback,
   type PgClient,
   type PgConnection,
   type PgQuery,
-  type PgQueryType,
   type PgStatement,
   type Submittable,
 } from './client';
+import { queryOf } from './query-of';
+
+/** The protocol's Sync: the end of a round trip. */
+const SYNC = Uint8Array.of(0x53, 0, 0, 0, 4);
+
+/** No other message that a client sends begins like it. */
+function isSync(message: Uint8Array): boolean {
+  return message[0] === SYNC[0];
+}
 
 /**
  * Several statements in one round trip: written to the socket at once, with one Sync after the last, so that the server
@@ -39,33 +46,19 @@ export class QueryBatch implements Submittable {
    * One of ours, whose answer is texts and numbers.
    * @returns the answer; it rejects when this statement fails, or one before it
    */
-  add({ text, values, name }: PgStatement): Promise<PgAnswer> {
-    return this.enqueue((Query, callback) => {
-      // By its text, and the rest afterwards: pg copies an object property by property, at some cost.
-      const query = new Query(text, values, callback);
-      query.name = name;
-      query.queryMode = 'extended';
-      return query;
+  add(statement: PgStatement): Promise<PgAnswer> {
+    return new Promise((resolve, reject) => {
+      this.rejects.push(reject);
+      this.queries.push(queryOf(this.client, statement, resolve, reject));
     });
   }
 
   /** One of the application's, whose answer is read by the client's type parsers. */
   addForeign(statement: PgStatement): Promise<PgAnswer> {
-    const { client } = this;
-    const types = { getTypeParser: (oid: number, format?: string) => client.getTypeParser(oid, format) };
-    return this.enqueue((Query, callback) => new Query({ ...statement, types }, undefined, callback));
-  }
-
-  private enqueue(make: (Query: PgQueryType, callback: PgCallback) => PgQuery): Promise<PgAnswer> {
-    return new Promise((resolve, reject) => {
-      this.rejects.push(reject);
-      this.queries.push(
-        make(this.client.constructor.Query, (error, answer) => {
-          if (error === null || error === undefined) resolve(answer!);
-          else reject(error);
-        }),
-      );
-    });
+    const answer = this.add(statement);
+    // As the client does with the queries that it is given.
+    this.queries.at(-1)!._result._types ??= this.client._types;
+    return answer;
   }
 
   /** It is not going to be sent. */
@@ -76,12 +69,19 @@ export class QueryBatch implements Submittable {
   submit(connection: PgConnection): Error | null {
     const { stream } = connection;
     const gathered: Uint8Array[] = [];
-    const gathering = Object.create(connection, {
-      stream: { value: { writable: stream.writable, write: (part: Uint8Array) => gathered.push(part) > 0 } },
-    }) as PgConnection;
-    const unsynced = Object.create(gathering, { sync: { value: () => undefined } }) as PgConnection;
-    const last = this.queries.length - 1;
-    this.queries.forEach((query, index) => query.submit(index === last ? gathering : unsynced));
+    const gatherer = {
+      writable: stream.writable,
+      write: (part: Uint8Array) => isSync(part) || gathered.push(part) > 0,
+    };
+    // Lent to it for this one turn. A copy of the connection, or an object that inherits from it, would be a stranger to all
+    // code that was compiled for the connection: that cost more than the messages themselves.
+    connection.stream = gatherer;
+    try {
+      for (const query of this.queries) query.submit(connection);
+    } finally {
+      connection.stream = stream;
+    }
+    gathered.push(SYNC);
     // One write, and of one buffer: handing over many costs more than the copy of so few bytes.
     if (stream.writable) stream.write(Buffer.concat(gathered));
     return null;
