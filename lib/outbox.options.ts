@@ -29,7 +29,10 @@ export interface RelayOptions {
   completionDelayMs?: number;
   /** Connections of the store's own pool, which is not the application's. @default 2 */
   connections?: number;
-  /** How long `NOTIFY`s to relays elsewhere are gathered into one (PostgreSQL). @default 20 */
+  /**
+   * How long `NOTIFY`s to relays elsewhere are gathered into one (PostgreSQL), and, in a process that does not send, keys
+   * whose messages wait behind one that is being sent elsewhere. @default 20
+   */
   notifyDelayMs?: number;
   /** Whether relays listen for `NOTIFY` (PostgreSQL). Off behind a transaction pooler. @default true */
   listen?: boolean;

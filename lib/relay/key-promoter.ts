@@ -17,6 +17,8 @@ export interface KeyPromoterParts {
   readonly health: BackgroundHealth;
   /** Keys that may wait here; what does not fit is the sweeper's. */
   readonly waitingMax: number;
+  /** How long keys gather whose promoted messages another process sends: as long as the wish to wake that one would. */
+  readonly gatherMs: number;
   /** Whether this process would send a promoted message of that transport at once. */
   readonly sendsNow: (transport: string) => boolean;
   readonly terms: () => ClaimTerms;
@@ -40,6 +42,9 @@ interface Wish {
  * Both ends ask: whoever completes a message, and whoever commits a message that was born blocked, because its
  * predecessor may have been completed between its INSERT and its COMMIT, when that one's look could not see it. What a
  * crash leaves in between is the sweeper's. One statement at a time, for all keys that gathered meanwhile.
+ *
+ * A process that only publishes hardly ever finds anything: its messages wait behind one that is being sent elsewhere. On a
+ * hot key it would look after every commit, at the cost of the commit itself. So there the keys gather for a while.
  */
 export class KeyPromoter {
   private wishes = new Map<bigint, Wish>();
@@ -49,6 +54,7 @@ export class KeyPromoter {
   private running = false;
   private failures = 0;
   private cancelTimer: CancelTimer | null = null;
+  private cancelGathering: CancelTimer | null = null;
   private closed = false;
 
   constructor(private readonly parts: KeyPromoterParts) {}
@@ -65,22 +71,27 @@ export class KeyPromoter {
       this.wishes.set(keyHash, wish);
     }
     if (completed !== null) wish.after.push(completed);
-    this.schedule();
+    if (completed !== null || this.parts.sendsNow(transport)) this.schedule();
+    else this.cancelGathering ??= this.parts.clock.after(this.parts.gatherMs, () => this.schedule());
   }
 
   /** Resolves when every wish made so far was seen to. */
   async whenSeenTo(): Promise<void> {
     const wishes = [...this.wishes.values(), ...this.current.values()];
+    if (this.cancelGathering !== null) this.schedule();
     await Promise.all(wishes.map((wish) => new Promise<void>((resolve) => wish.heard.push(resolve))));
   }
 
   close(): void {
     this.closed = true;
     this.cancelTimer?.();
+    this.cancelGathering?.();
   }
 
   /** On the next turn of the event loop, so that the keys of one batch share a statement. */
   private schedule(): void {
+    this.cancelGathering?.();
+    this.cancelGathering = null;
     if (this.scheduled || this.running || this.cancelTimer !== null) return;
     this.scheduled = true;
     setImmediate(() => {
@@ -103,7 +114,7 @@ export class KeyPromoter {
       this.tryLater();
     }
     this.running = false;
-    if (this.wishes.size > 0) this.schedule();
+    if (this.wishes.size > 0 && this.cancelGathering === null) this.schedule();
   }
 
   private async promoteAll(): Promise<void> {

@@ -122,6 +122,7 @@ export class RelayParts {
       clock,
       health,
       waitingMax: WAITING_MAX,
+      gatherMs: relay.notifyDelayMs,
       sendsNow: this.sendsNow,
       terms: this.terms,
       hand: (message, chained) => this.dispatcher.hand([message], chained),

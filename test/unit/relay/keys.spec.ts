@@ -143,6 +143,28 @@ describe('messages that share a key', () => {
     expect(woken).toBe(1);
   });
 
+  it('of a hot key are looked after by few statements where others send them', async () => {
+    start({ settings: { role: 'publisher', relay: { notifyDelayMs: 20 } } });
+    await fixture.insertDue(...keyed(1));
+    for (let round = 0; round < 100; round += 1) {
+      await fixture.publish(...keyed(1));
+      await fixture.clock.advance(1);
+    }
+    expect(fixture.count('promote')).toBeGreaterThan(0);
+    expect(fixture.count('promote')).toBeLessThanOrEqual(5);
+  });
+
+  it('that still gather are promoted before the process ends', async () => {
+    start({ settings: { role: 'publisher' } });
+    const [first] = await fixture.insertDue(...keyed(1));
+    const commit = await fixture.prepare([stagedMessage({ key: 'order-1', id: 'second' })]);
+    await fixture.store.complete([first!]);
+    commit();
+    expect(fixture.statusOf('second')).toBe('blocked');
+    await fixture.stop();
+    expect(fixture.statusOf('second')).toBe('pending');
+  });
+
   it('are promoted when the database is back', async () => {
     start();
     fixture.database.before = (statement) => {
