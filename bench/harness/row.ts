@@ -47,6 +47,8 @@ export interface Row {
   readonly group: string;
   /** What is measured, for the table. */
   readonly what: string;
+  /** It watches one thing for minutes, and runs in one round, however many are asked for. @default false */
+  readonly once?: boolean;
   open(bench: Bench): Promise<OpenRow>;
 }
 

@@ -38,10 +38,11 @@ export async function runRow(
   progress(0, 1, `${row.name}: preparing`);
   const { figures, variants, close } = await row.open(bench);
   const samples = new Map<Variant, Sample[]>(variants.map((variant) => [variant, []]));
-  const all = bench.options.rounds * variants.length;
+  const rounds = row.once === true ? 1 : bench.options.rounds;
+  const all = rounds * variants.length;
   let done = 0;
   try {
-    for (let round = 0; round < bench.options.rounds; round += 1) {
+    for (let round = 0; round < rounds; round += 1) {
       for (const variant of variants) {
         progress(done, all, `${row.name}: ${variant.name}`);
         samples.get(variant)!.push(await variant.run());

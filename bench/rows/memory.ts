@@ -14,6 +14,7 @@ export const memory: Row = {
   name: 'memory',
   group: 'memory',
   what: 'resident memory while a large backlog is drained',
+  once: true,
   open: async (bench) => {
     const workspace = await bench.database.open();
     const size = { count: bench.options.memoryRows, bytes: 512 };

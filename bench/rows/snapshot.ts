@@ -14,6 +14,7 @@ export const snapshot: Row = {
   name: 'snapshot',
   group: 'snapshot',
   what: 'steady traffic beside a held snapshot',
+  once: true,
   open: async (bench) => {
     const workspace = await bench.database.open();
     const statistics = await statementStatistics(workspace);
