@@ -9,8 +9,6 @@ const INTEGER_MAX = 2_147_483_647;
 const DURATION_MS_MAX = 100 * 366 * 86_400_000;
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-/** Half of a character: both servers would store something else in its place, and two keys could become one. */
-const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
  * Refuses what the tables cannot hold, before any SQL: both servers alike, and with the property's name. A server would
@@ -55,10 +53,7 @@ export function checkInboxEntry({ consumer, messageKey }: InboxEntry): void {
 
 /** Makes a text fit for a column of errors and names, which must never be the reason that a write fails. */
 export function fitText(text: string, lengthMax: number): string {
-  return text
-    .slice(0, lengthMax)
-    .replaceAll('\0', '')
-    .replace(/\p{Surrogate}/gu, '\uFFFD');
+  return text.slice(0, lengthMax).replaceAll('\0', '').toWellFormed();
 }
 
 function checkText(
@@ -72,7 +67,8 @@ function checkText(
     refuse(property, `has ${Buffer.byteLength(value)} bytes of UTF-8; ${bytesMax} is the limit.`);
   }
   if (value.includes('\0')) refuse(property, 'contains a NUL character.');
-  if (LONE_SURROGATE.test(value)) refuse(property, 'contains half of a surrogate pair.');
+  // Half of a character: both servers would store something else in its place, and two keys could become one.
+  if (!value.isWellFormed()) refuse(property, 'contains half of a surrogate pair.');
 }
 
 function isWithin(value: number, least: number, most: number, whole = false): boolean {

@@ -72,15 +72,19 @@ export class PostgresWriter {
   ): Promise<readonly WrittenMessage[]> {
     const locks = keyHashes.length === 0 ? [] : [this.lock(keyHashes)];
     const inserts = chunks.map((messages) => this.insertOf(messages, birth));
-    const answers = await inOrder(statements, [...locks, ...inserts]);
+    const answers = await inOrder(statements, locks.concat(inserts));
     const statuses = new Map<string, WrittenMessage['status']>();
-    for (const rows of answers.slice(locks.length) as WrittenMessage[][]) {
-      for (const { id, status } of rows) statuses.set(id, status);
+    answers.forEach((rows, index) => {
+      if (index < locks.length) return;
+      for (const { id, status } of rows as WrittenMessage[]) statuses.set(id, status);
+    });
+    const written: WrittenMessage[] = [];
+    for (const messages of chunks) {
+      for (const { id, keyHash } of messages) {
+        written.push({ id, status: keyHash === null ? 'pending' : (statuses.get(id) ?? 'blocked') });
+      }
     }
-    return chunks.flat().map(({ id, keyHash }) => ({
-      id,
-      status: keyHash === null ? 'pending' : (statuses.get(id) ?? 'blocked'),
-    }));
+    return written;
   }
 
   private lock(keyHashes: readonly bigint[]): Statement {
