@@ -5,6 +5,9 @@ import type { ReleaseBatcher } from './release-batcher';
 import type { SendWindow } from './send-window';
 import type { Sender } from './sender';
 
+/** With so many on their way, another one soon shares its write with others; with fewer, it would wait for nobody. */
+const COMPANY_MIN = 16;
+
 export interface DispatcherParts {
   readonly lanes: ReadonlyMap<string, Lane>;
   readonly sender: Sender;
@@ -17,8 +20,9 @@ export interface DispatcherParts {
 /**
  * The fast path: messages whose lease this process holds wait here, in memory, for their turn.
  *
- * Handing over costs the committing transaction no more than a push. Sending follows on the next turn of the event loop,
- * so that many commits share one call to the transport; each transport has a queue of its own, so none waits for another.
+ * Handing over costs the committing transaction no more than a push. Sending follows when its code is through; and where
+ * many messages are on their way, on the next turn of the event loop, so that many commits share one call to the transport.
+ * Each transport has a queue of its own, so none waits for another.
  * What does not fit, or waited too long, gives its lease back and is the resend job's: the table is the real queue.
  */
 export class AfterCommitDispatcher {
@@ -59,10 +63,12 @@ export class AfterCommitDispatcher {
   schedule(): void {
     if (this.scheduled) return;
     this.scheduled = true;
-    setImmediate(() => {
+    const pump = (): void => {
       this.scheduled = false;
       this.pump();
-    });
+    };
+    if (this.parts.window.flying < COMPANY_MIN) process.nextTick(pump);
+    else setImmediate(pump);
   }
 
   /** Gives back what has waited too long to be sent within its lease. The oldest are in front. */

@@ -21,7 +21,8 @@ export interface WriteBehindSettings<Item> {
 
 /**
  * Gathers what is to be written down, and writes many with one statement, one statement at a time, in order, until it is
- * written.
+ * written. What came while a statement ran gathers on, unless it fills one or somebody waits for it: statements that follow
+ * each other closely have few items each, and cost more than all the rest of a message.
  *
  * A failure is either the database's, and then nothing goes through until it is back; or that of one row, which must not
  * stop the others. The two look alike from here, so after a failure the batch is halved each time, and a row that fails
@@ -30,6 +31,8 @@ export interface WriteBehindSettings<Item> {
 export class WriteBehind<Item> {
   private waiting: Item[] = [];
   private writing = false;
+  /** Somebody waits for all that waits here. */
+  private urgent = false;
   private failures = 0;
   private size: number;
   private cancelTimer: CancelTimer | null = null;
@@ -52,15 +55,22 @@ export class WriteBehind<Item> {
     this.waiting.push(item);
     // While a statement runs, or is backed off from, items gather by themselves.
     if (this.writing || this.failures > 0 || this.closed) return;
-    if (this.waiting.length >= this.settings.sizeMax) this.flush();
-    else this.cancelTimer ??= this.clock.after(this.settings.delayMs, () => this.flush());
+    if (this.waiting.length < this.settings.sizeMax) {
+      this.gather();
+      return;
+    }
+    this.cancelTimer?.();
+    this.cancelTimer = null;
+    void this.run();
   }
 
   /** Writes now what waits, without gathering more; also in the middle of a back-off. */
   flush(): void {
     this.cancelTimer?.();
     this.cancelTimer = null;
-    if (!this.writing && this.waiting.length > 0) void this.run();
+    if (this.waiting.length === 0) return;
+    this.urgent = true;
+    if (!this.writing) void this.run();
   }
 
   /** As `flush`, but leaves a database alone that has just failed. */
@@ -84,10 +94,22 @@ export class WriteBehind<Item> {
   private async run(): Promise<void> {
     this.writing = true;
     let failed = false;
-    while (this.waiting.length > 0 && !failed) failed = !(await this.writeSome());
+    do {
+      failed = !(await this.writeSome());
+      if (this.waiting.length === 0) this.urgent = false;
+    } while (!failed && (this.urgent || this.waiting.length >= this.settings.sizeMax));
     this.writing = false;
     if (failed) this.backOff();
+    else if (this.waiting.length > 0) this.gather();
     else this.idleWaiters.splice(0).forEach((resolve) => resolve());
+  }
+
+  private gather(): void {
+    if (this.closed) return;
+    this.cancelTimer ??= this.clock.after(this.settings.delayMs, () => {
+      this.cancelTimer = null;
+      if (!this.writing && this.waiting.length > 0) void this.run();
+    });
   }
 
   private async writeSome(): Promise<boolean> {

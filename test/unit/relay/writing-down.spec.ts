@@ -33,7 +33,26 @@ describe('writing outcomes down', () => {
     start({ settings: { relay: { completionSizeMax: 5, completionDelayMs: 1_000 } } });
     const ids = await fixture.publish({}, {}, {}, {}, {}, {});
     await settled();
-    expect(ids.map((id) => fixture.statusOf(id))).toEqual(['sent', 'sent', 'sent', 'sent', 'sent', 'sent']);
+    const statuses = (): unknown[] => ids.map((id) => fixture.statusOf(id));
+    // The sixth came while the five were written, and waits for others of its own.
+    expect(statuses()).toEqual(['sent', 'sent', 'sent', 'sent', 'sent', 'pending']);
+    await fixture.clock.advance(1_000);
+    expect(statuses()).toEqual(['sent', 'sent', 'sent', 'sent', 'sent', 'sent']);
+  });
+
+  it('gathers on while a statement runs, instead of following it with a small one', async () => {
+    start({ settings: { relay: { completionDelayMs: 20 } } });
+    fixture.database.before = (statement) =>
+      statement === 'complete'
+        ? new Promise((resolve) => fixture.clock.after(3, () => resolve(undefined)))
+        : undefined;
+    for (let round = 0; round < 100; round += 1) {
+      await fixture.publish({});
+      await fixture.clock.advance(1);
+    }
+    await fixture.clock.advance(30);
+    expect(fixture.count('complete')).toBeLessThanOrEqual(6);
+    expect(fixture.eventsOf('message.sent')).toHaveLength(100);
   });
 
   it('tells that a message is sent only when that is written down', async () => {
