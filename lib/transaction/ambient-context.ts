@@ -30,8 +30,11 @@ export function runInScope<T>(dataSource: DataSource, scope: TransactionScope, w
 
 /** Runs work, and all that it begins, outside of every ambient transaction and of that connection's. */
 export function runOutside<T>(runner: QueryRunner | undefined, work: () => T): T {
+  const here = storage.getStore() ?? NOWHERE;
+  // The relay's own work is outside already, for each message of it.
+  if (runner === undefined && here.scopes.size === 0 && here.left.length === 0) return work();
   // Those that have ended since cannot be met again: without them a chain of timers would gather them for ever.
-  const left = (storage.getStore() ?? NOWHERE).left.filter((other) => other.isTransactionActive);
+  const left = here.left.filter((other) => other.isTransactionActive);
   if (runner !== undefined) left.push(runner);
   return storage.run({ scopes: NOWHERE.scopes, left }, work);
 }
