@@ -108,6 +108,8 @@ export interface ReadAhead {
   readonly count: number;
   /** At most so many bytes of payloads. */
   readonly bytes: number;
+  /** Messages that were read along earlier, the last one of its key each: as much is read behind them. @default none */
+  readonly behind?: readonly string[];
 }
 
 /** What came of `completeAndPromote`. */
@@ -120,6 +122,8 @@ export interface Chained {
    * the token of that claim, and no fenced write finds them by it.
    */
   readonly ahead: readonly ClaimedMessage[];
+  /** What follows those that were read along earlier, likewise, under the claim on the first one of their keys. */
+  readonly further: readonly ClaimedMessage[];
   /**
    * The keys for which nothing was promoted, and which `promote` is to look at: one statement sees neither what was
    * committed while it ran, nor is seen by who looked meanwhile.

@@ -6,6 +6,13 @@ import type { BackgroundHealth } from './background-health';
 import type { HeldMessage } from './held-message';
 import { WriteBehind } from './write-behind';
 
+/** What runs of keys have to do with the statement that writes them down; see key-runs.ts. */
+export interface RunReader {
+  readsOn(message: HeldMessage): boolean;
+  readAhead(messages: readonly HeldMessage[]): ReadAhead;
+  goFurther(further: readonly ClaimedMessage[]): void;
+}
+
 export interface CompletionSettings {
   readonly completionSizeMax: number;
   readonly completionDelayMs: number;
@@ -14,8 +21,8 @@ export interface CompletionSettings {
   /** Whether this process would send the next message of a key at once. */
   readonly sendsNow: (transport: string) => boolean;
   readonly terms: () => ClaimTerms;
-  /** How much to read ahead, when these are written down and their keys' next messages promoted along. */
-  readonly readAhead: (messages: readonly HeldMessage[]) => ReadAhead;
+  /** They tell how much to read ahead, when these are written down, and are told what was read for those that go on. */
+  readonly runs: RunReader;
   /** These were promoted, and this process holds them. @param ahead what follows them in their keys */
   readonly hand: (messages: readonly ClaimedMessage[], ahead: readonly ClaimedMessage[]) => void;
   /** Some were promoted, and nobody holds them. */
@@ -102,27 +109,29 @@ export class CompletionBatcher {
     this.settings.written(messages, through);
   }
 
-  /** In a chain, the next messages are promoted and read along. @returns the keys for which that was done */
+  /** In a chain, the next messages are promoted and read along; for a run that goes on, more is read. @returns the keys for which that was done */
   private async complete(messages: readonly HeldMessage[]): Promise<ReadonlySet<bigint>> {
-    const { sendsNow, terms, readAhead, hand, bornDue } = this.settings;
+    const { sendsNow, terms, runs, hand, bornDue } = this.settings;
     const wanted = new Set<bigint>();
-    const last: HeldMessage[] = [];
+    const followed: HeldMessage[] = [];
     const completions = messages.map((held) => {
       const { id, keyHash, transport } = held.message;
-      if (!held.chained || keyHash === null || !sendsNow(transport)) return { id, keyHash: null };
+      const promotes = held.chained && keyHash !== null && sendsNow(transport);
+      if (promotes || runs.readsOn(held)) followed.push(held);
+      if (!promotes) return { id, keyHash: null };
       wanted.add(keyHash);
-      last.push(held);
       return { id, keyHash };
     });
-    if (wanted.size === 0) {
+    if (followed.length === 0) {
       await this.store.complete(completions.map(({ id }) => id));
       return wanted;
     }
-    const { promoted, claimed, ahead, left } = await this.store.completeAndPromote(
+    const { promoted, claimed, ahead, further, left } = await this.store.completeAndPromote(
       completions,
       terms(),
-      readAhead(last),
+      runs.readAhead(followed),
     );
+    runs.goFurther(further);
     for (const keyHash of left) wanted.delete(keyHash);
     // Into the hand before the predecessors are out of it: whoever waits for a key's messages can follow them.
     if (claimed.length > 0) hand(claimed, ahead);

@@ -23,14 +23,35 @@ export interface HeldMessage {
 export interface Run {
   /** The first: the one that is claimed. */
   readonly head: HeldMessage;
-  /** Those that were read ahead. They come into hand one by one. */
-  readonly followers: readonly ClaimedMessage[];
-  /** Confirmed, and not written down, in order: the head first. */
-  readonly confirmed: HeldMessage[];
-  /** On the monotonic clock: from then on no other is sent. */
+  /** Read ahead, in order; those of them that were written down, or are being written down, are not here any more. */
+  readonly followers: ClaimedMessage[];
+  /** Followers that are confirmed, and not handed over to be written down: the first ones of `followers`. */
+  confirmed: HeldMessage[];
+  /** Is being written down. */
+  leg: Leg | null;
+  /** On the monotonic clock: from then on no other is sent, */
   endsAtMs: number;
+  /** and from then on its end is not put off any more. */
+  endsAtLatestMs: number;
+  /** When what is confirmed is to be written down. */
+  legEndsAtMs: number;
+  /** How many should be read ahead. */
+  wanted: number;
+  /** There may be more of its key in the table than was read. */
+  hasMore: boolean;
+  /** Nothing of it is sent any more. */
+  isOver: boolean;
   /** The one that ended it by being refused. */
   refusedId: string | null;
+}
+
+/** A part of a run that is written down while the run goes on. */
+export interface Leg {
+  readonly lastId: string;
+  /** On the monotonic clock. */
+  readonly endedAtMs: number;
+  /** The last one that was read: more is to be read behind it. null: there is enough. */
+  readonly readsBehind: string | null;
 }
 
 /** @param followers what was read of its key behind it */
@@ -43,7 +64,19 @@ export function hold(
   const { leaseEndsAtMs } = message;
   const head: HeldMessage = { message, via, chained, leaseEndsAtMs, run: null };
   if (followers.length > 0) {
-    head.run = { head, followers, confirmed: [], endsAtMs: Number.POSITIVE_INFINITY, refusedId: null };
+    head.run = {
+      head,
+      followers: [...followers],
+      confirmed: [],
+      leg: null,
+      endsAtMs: Number.POSITIVE_INFINITY,
+      endsAtLatestMs: Number.POSITIVE_INFINITY,
+      legEndsAtMs: Number.POSITIVE_INFINITY,
+      wanted: 0,
+      hasMore: false,
+      isOver: false,
+      refusedId: null,
+    };
   }
   return head;
 }

@@ -1,4 +1,4 @@
-import type { HeldMessage } from './held-message';
+import type { HeldMessage, Run } from './held-message';
 
 interface Waiter {
   readonly missing: Set<HeldMessage>;
@@ -32,6 +32,11 @@ export class InHand {
   add(message: HeldMessage): void {
     this.held.add(message);
     this.countRun(message, 1);
+  }
+
+  /** So many more are read ahead in its run; less than none: so many are through. */
+  countAhead(run: Run, change: number): void {
+    if (this.held.has(run.head)) this.readAhead += change;
   }
 
   /** It is written down, or given up, or given back. Twice is the same as once. */

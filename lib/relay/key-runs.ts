@@ -1,8 +1,9 @@
 import type { Clock } from '../core/clock';
 import type { ClaimedMessage } from '../core/message';
 import type { ReadAhead } from '../core/outbox-store.port';
-import type { CompletionBatcher } from './completion-batcher';
-import type { HeldMessage, Run } from './held-message';
+import type { CompletionBatcher, RunReader } from './completion-batcher';
+import { byKey } from './by-key';
+import { type HeldMessage, type Run, isFollower } from './held-message';
 import type { InHand } from './in-hand';
 import type { Lane } from './lane';
 import type { SendWindow } from './send-window';
@@ -12,7 +13,10 @@ import type { SendWindow } from './send-window';
  *
  * The statement that promotes and claims a key's next message, the head, also reads some of those behind it, and changes
  * nothing about them: in the table they stay `blocked`. Each is sent when the broker has confirmed the one before it. When
- * the run is over, one statement makes all of it `sent`, and promotes, claims and reads the next ones.
+ * the run is over, one statement makes what is left of it `sent`, and promotes, claims and reads the next ones.
+ *
+ * While a run goes on, what is confirmed behind its head is written down leg by leg, and more is read in the same statement:
+ * or the key would stand still while that statement waits and runs, which is a fifth of the time where there is much to do.
  *
  * Why nobody else sends them meanwhile: only a key's `pending` message is ever claimed, and that is our head, for as long
  * as its lease lasts. It is confirmed first and written down last, in the same statement or in a later one than those
@@ -21,12 +25,12 @@ import type { SendWindow } from './send-window';
  *
  * Why first copies stay in order, even where that fence is broken (a process that stood still for longer than its lease):
  * whoever sends a message has had the confirmation of the one before it, or found that one written down. What was read
- * has no gaps, so each sender keeps to the order of the key, from a beginning that is no further than what is
- * confirmed. Of several senders that all do so, the first copies come in order, whoever is ahead. What it costs are
- * duplicates.
+ * has no gaps, and what is read later begins right behind what was read before; so each sender keeps to the order of the
+ * key, from a beginning that is no further than what is confirmed. Of several senders that all do so, the first copies come
+ * in order, whoever is ahead. What it costs are duplicates.
  *
  * When this process dies, the head is due again once its lease is over, and whoever takes it sends it again, and then those
- * behind it: at most one run of duplicates for each key, and the longest is LENGTH_MAX messages or RUN_MS_MAX. A head that
+ * behind it that are not written down: at most what is sent of one key in RUN_MS_MAX, and LENGTH_MAX messages. A head that
  * is claimed like this has nothing read along, and goes alone; so a message that kills its process comes to be a head
  * itself, whose `claims` count, and is quarantined as such.
  *
@@ -37,15 +41,23 @@ import type { SendWindow } from './send-window';
  * touched. Where the outcome is unknown, the row of that message is promoted like any other, and sent again. A refusal is
  * kept until then, because only a pending row of ours can fail: when it comes back claimed, it is not sent, but fails.
  *
- * A run has one place among those in flight, whatever its length, and gives it to others after RUN_MS_MAX. Transports that
- * confirm when handlers have finished have no runs: their leases are renewed message by message, and the time that runs
- * save is nothing beside a handler's.
+ * A run has one place among those in flight, whatever its length. Where others wait for one, it is over after RUN_MS_MAX;
+ * else after LASTS_MS_MAX, because its head is seen as unsent as long as it lasts. Transports that confirm when handlers
+ * have finished have no runs: their leases are renewed message by message, and the time that runs save is nothing beside a
+ * handler's.
  */
 
-/** A run takes no longer. It bounds what is sent twice after a crash, and how long a key keeps its place. */
+/** What is confirmed is written down within this time, or the run ends. It bounds what is sent twice after a crash. */
 const RUN_MS_MAX = 250;
 const LENGTH_MAX = 250;
-/** So many are read at first; then twice as many as the last run of the key had time for. */
+/** A leg is half of that, so that its statement may take as long again. */
+const LEG_MS = RUN_MS_MAX / 2;
+const LEG_LENGTH = LENGTH_MAX / 2;
+/** No run lasts longer. */
+const LASTS_MS_MAX = 2_000;
+/** With so many in flight, confirmations come several at a time. */
+const COMPANY_MIN = 4;
+/** So many are read at first; then twice as many as the key had time for. Who has fewer, has no more. */
 const LENGTH_FIRST = 10;
 const BYTES_MAX = 262_144;
 
@@ -68,29 +80,63 @@ export interface Refusal {
   readonly retry: boolean;
 }
 
-export class KeyRuns {
+export class KeyRuns implements RunReader {
   private readonly next = new Map<Lane, ClaimedMessage[]>();
   private readonly refusals = new Map<string, Refusal>();
+  /** Those for which the statement reads that is under way; one of a key. */
+  private readonly reading = new Map<bigint | null, Run>();
 
   constructor(private readonly parts: KeyRunsParts) {}
 
-  /** How much to read when these are written down, whose keys' next messages are promoted along. */
+  /** Whether this one ends a leg, behind which more is to be read. */
+  readsOn({ message, run }: HeldMessage): boolean {
+    return run?.leg?.lastId === message.id && run.leg.readsBehind !== null && !run.isOver;
+  }
+
+  /**
+   * How much to read when these are written down: behind what is promoted along in their keys, and behind what runs have
+   * that go on.
+   */
   readAhead(completed: readonly HeldMessage[]): ReadAhead {
-    const { lanes, inHand, aheadMax } = this.parts;
+    const { inHand, aheadMax, lanes } = this.parts;
+    this.reading.clear();
     let keys = 0;
-    let longest = 0;
+    let wanted = LENGTH_FIRST;
     let released = 0;
-    for (const { message, run } of completed) {
-      if (lanes.get(message.transport)?.renewsLeases !== false) continue;
+    for (const held of completed) {
+      const { message, run } = held;
+      if (run !== null && isFollower(held)) {
+        this.reading.set(message.keyHash, run);
+        wanted = Math.max(wanted, run.wanted - unsentOf(run));
+      } else {
+        if (lanes.get(message.transport)?.renewsLeases !== false) continue;
+        released += run?.followers.length ?? 0;
+        wanted = Math.max(wanted, run?.wanted ?? 0);
+      }
       keys += 1;
-      longest = Math.max(longest, run?.confirmed.length ?? 0);
-      released += run?.followers.length ?? 0;
     }
     if (keys === 0) return { count: 0, bytes: 0 };
     const share = aheadMax / Math.max(keys, inHand.runs);
     const room = (aheadMax - inHand.ahead + released) / keys;
-    const count = Math.min(Math.max(2 * longest, LENGTH_FIRST), LENGTH_MAX, share, room);
-    return { count: Math.max(0, Math.floor(count)), bytes: BYTES_MAX };
+    const count = Math.max(0, Math.floor(Math.min(wanted, LENGTH_MAX, share, room)));
+    return {
+      count,
+      bytes: BYTES_MAX,
+      behind: [...this.reading.values()].map(({ leg }) => leg!.readsBehind!),
+    };
+  }
+
+  /** What was read behind those that go on. */
+  goFurther(further: readonly ClaimedMessage[]): void {
+    const found = byKey(further);
+    for (const [keyHash, run] of this.reading) {
+      const more = found.get(keyHash) ?? [];
+      run.hasMore = more.length > 0;
+      if (run.isOver) continue;
+      run.followers.push(...more);
+      this.parts.inHand.countAhead(run, more.length);
+    }
+    this.reading.clear();
   }
 
   /** One is confirmed. @returns whether its run goes on: then the next one has its place in flight. */
@@ -98,24 +144,29 @@ export class KeyRuns {
     const { run } = held;
     if (run === null) return false;
     const now = this.parts.clock.monotonicMs();
-    if (held === run.head) run.endsAtMs = now + RUN_MS_MAX;
-    run.confirmed.push(held);
+    if (held === run.head) begin(run, now);
+    else run.confirmed.push(held);
     this.parts.completions.confirmed(held);
-    const next = run.followers[run.confirmed.length - 1];
+    const next = run.followers[run.confirmed.length];
     if (next === undefined || now >= run.endsAtMs || !this.maySend(lane, run, next)) return false;
     const { via, leaseEndsAtMs } = run.head;
     lane.flights.set(next.id, {
       held: { message: next, via, chained: false, leaseEndsAtMs, run },
       sent: next,
     });
-    this.sendSoon(lane, next);
+    if (run.leg === null && run.hasMore) this.endLeg(lane, run, now);
+    if (this.parts.window.flying < COMPANY_MIN) this.parts.handOver(lane, [next]);
+    else this.sendSoon(lane, next);
     return true;
   }
 
   /** Nothing more of it is sent: what is confirmed is written down, the head last. */
-  end({ head, confirmed }: Run): void {
-    this.parts.window.unwritten += confirmed.length;
-    for (const held of confirmed) if (held !== head) this.parts.completions.add(held, false);
+  end(run: Run): void {
+    const { head, confirmed } = run;
+    run.isOver = true;
+    run.wanted = Math.max(run.wanted, 2 * (confirmed.length + 1));
+    this.parts.window.unwritten += confirmed.length + 1;
+    for (const held of confirmed) this.parts.completions.add(held, false);
     this.parts.completions.add(head, true);
   }
 
@@ -133,9 +184,39 @@ export class KeyRuns {
     return refusal;
   }
 
-  /** The head is written down. A refusal whose message was not promoted for us is told at its next sending. */
-  written({ run }: HeldMessage): void {
-    if (run !== null && run.refusedId !== null) this.refusals.delete(run.refusedId);
+  /** One of a run is written down. */
+  written(held: HeldMessage): void {
+    const { run } = held;
+    if (run === null) return;
+    // A refusal whose message was not promoted for us is told at its next sending.
+    if (held === run.head && run.refusedId !== null) this.refusals.delete(run.refusedId);
+    if (held.message.id !== run.leg?.lastId) return;
+    run.endsAtMs = Math.min(run.leg.endedAtMs + RUN_MS_MAX, run.endsAtLatestMs);
+    run.leg = null;
+  }
+
+  /** Has what is confirmed behind the head written down, when it is time, and the run may last for longer than this. */
+  private endLeg(lane: Lane, run: Run, now: number): void {
+    const { confirmed, followers } = run;
+    const { length } = confirmed;
+    // The next one is on its way.
+    const unsent = unsentOf(run) - 1;
+    const isLong = now >= run.legEndsAtMs || length >= LEG_LENGTH;
+    if (length === 0 || (!isLong && length < unsent)) return;
+    if (now + RUN_MS_MAX > run.endsAtLatestMs || this.parts.window.fastPathRoom(lane) === 0) return;
+    // Two legs' worth. One that ended for want of messages tells only that there should be more.
+    run.wanted = Math.max(run.wanted, (isLong ? 2 : 4) * length);
+    run.leg = {
+      lastId: confirmed[length - 1]!.message.id,
+      endedAtMs: now,
+      readsBehind: unsent > run.wanted / 2 ? null : followers.at(-1)!.id,
+    };
+    run.legEndsAtMs = now + LEG_MS;
+    run.confirmed = [];
+    followers.splice(0, length);
+    this.parts.inHand.countAhead(run, -length);
+    this.parts.window.unwritten += length;
+    for (const held of confirmed) this.parts.completions.add(held, false);
   }
 
   private maySend(lane: Lane, { head }: Run, next: ClaimedMessage): boolean {
@@ -164,4 +245,15 @@ export class KeyRuns {
       if (flying.length > 0) this.parts.handOver(lane, flying);
     });
   }
+}
+
+function begin(run: Run, now: number): void {
+  run.endsAtMs = now + RUN_MS_MAX;
+  run.endsAtLatestMs = now + LASTS_MS_MAX;
+  run.legEndsAtMs = now + LEG_MS;
+  run.hasMore = run.followers.length >= LENGTH_FIRST;
+}
+
+function unsentOf({ followers, confirmed }: Run): number {
+  return followers.length - confirmed.length;
 }

@@ -11,7 +11,7 @@ import type { Transport } from '../core/transport.port';
 import { AfterCommitDispatcher } from './after-commit-dispatcher';
 import { BackgroundHealth } from './background-health';
 import { Cleaner } from './cleaner';
-import { CompletionBatcher } from './completion-batcher';
+import { CompletionBatcher, type CompletionSettings } from './completion-batcher';
 import { FailureBatcher } from './failure-batcher';
 import { type HeldMessage, isFollower } from './held-message';
 import { InHand } from './in-hand';
@@ -95,13 +95,17 @@ export class RelayParts {
     this.window = new SendWindow(relay, this.lanes);
 
     const { completionSizeMax, completionDelayMs } = relay;
-    const sent = {
+    const sent: CompletionSettings = {
       completionSizeMax,
       completionDelayMs,
       written: this.sent,
       sendsNow: this.sendsNow,
       terms: this.terms,
-      readAhead: (messages: readonly HeldMessage[]) => this.sender.runs.readAhead(messages),
+      runs: {
+        readsOn: (message) => this.sender.runs.readsOn(message),
+        readAhead: (messages) => this.sender.runs.readAhead(messages),
+        goFurther: (further) => this.sender.runs.goFurther(further),
+      },
       hand: (messages: readonly ClaimedMessage[], ahead: readonly ClaimedMessage[]) =>
         this.dispatcher.hand(messages, true, ahead),
       bornDue: this.bornDue,
@@ -236,9 +240,9 @@ export class RelayParts {
     this.window.unwritten -= messages.length;
     for (const held of messages) {
       const { keyHash, transport } = held.message;
+      this.sender.runs.written(held);
       // Those in a run are not in hand by themselves; and when they are written down, its head still holds the key.
       if (isFollower(held)) continue;
-      this.sender.runs.written(held);
       if (keyHash === null || through.has(keyHash)) this.inHand.done(held);
       else this.promoter.wish(keyHash, transport, held);
     }

@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock';
 import { describeError } from '../core/errors';
 import type { ClaimedMessage } from '../core/message';
 import type { SendOutcome } from '../core/transport.port';
+import { byKey } from './by-key';
 import type { CompletionBatcher } from './completion-batcher';
 import type { FailureBatcher } from './failure-batcher';
 import { type HeldMessage, type SentVia, hold, isFollower } from './held-message';
@@ -253,14 +254,4 @@ export class Sender {
     this.parts.window.flying -= 1;
     this.forgotten.set(flight.sent, flight.held);
   }
-}
-
-function byKey(messages: readonly ClaimedMessage[]): Map<bigint | null, ClaimedMessage[]> {
-  const found = new Map<bigint | null, ClaimedMessage[]>();
-  for (const message of messages) {
-    const some = found.get(message.keyHash);
-    if (some === undefined) found.set(message.keyHash, [message]);
-    else some.push(message);
-  }
-  return found;
 }

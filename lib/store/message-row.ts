@@ -29,6 +29,9 @@ export interface ClaimedRow {
   readonly created_ms: number | string;
 }
 
+/** Where a row is in its key. */
+export type KeyPlace = Pick<ClaimedRow, 'key_hash' | 'seq'>;
+
 export interface RecordRow extends Omit<ClaimedRow, 'payload'> {
   readonly payload?: Buffer;
   readonly status: MessageStatus;

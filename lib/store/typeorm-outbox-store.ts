@@ -122,17 +122,21 @@ export class TypeOrmOutboxStore implements OutboxStore {
     const { outbox, database, clock } = this.parts;
     const results = await this.eachChunk(completions, async (some) => {
       const leaseEndsAtMs = clock.monotonicMs() + claim.leaseMs;
-      const rows = await outbox.completeAndPromote(database, some, claim, ahead);
+      // Once, and not with each chunk.
+      const read = some[0] === completions[0] ? ahead : { ...ahead, behind: [] };
+      const rows = await outbox.completeAndPromote(database, some, claim, read);
       return {
         ...rows,
         claimed: toClaimed(rows.claimed, claim.token, leaseEndsAtMs, this.unreadable),
         ahead: toAhead(rows.ahead, claim.token, leaseEndsAtMs),
+        further: toAhead(rows.further, claim.token, leaseEndsAtMs),
       };
     });
     return {
       promoted: results.reduce((sum, { promoted }) => sum + promoted, 0),
       claimed: results.flatMap(({ claimed }) => claimed),
-      ahead: results.flatMap(({ ahead }) => ahead),
+      ahead: results.flatMap((result) => result.ahead),
+      further: results.flatMap(({ further }) => further),
       left: results.flatMap(({ left }) => left),
     };
   }

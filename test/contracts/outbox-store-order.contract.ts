@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { randomInt } from 'node:crypto';
 import type { QueryRunner } from 'typeorm';
 import type { ClaimedMessage, StagedMessage } from '../../lib/core/message';
@@ -466,6 +467,55 @@ export function describeKeyOrder(type: TestDatabaseType, isolation: IsolationLev
       expect(await store().promote([hashOf('k')], terms())).toMatchObject({ promoted: 0 });
       expect(await store().sweep(10)).toBe(0);
       expect((await chain(claimed)).claimed).toMatchObject([{ id: messages[3]!.id }]);
+    });
+
+    it('reads on behind what was read, while that is written down and the first one holds the key', async () => {
+      const messages = keyed(8);
+      const head = await behindClaimed(...messages);
+      const { claimed, ahead } = await chain([head], { count: 4, bytes: 10_000 });
+      const done = ahead.slice(0, 2).map(({ id }) => ({ id, keyHash: null }));
+      const next = await chain(done, { count: 2, bytes: 10_000, behind: [ahead[3]!.id] }, { token: 'later' });
+      expect(next).toMatchObject({ promoted: 0, claimed: [], ahead: [], left: [] });
+      expect(ids(next.further)).toEqual(ids(messages.slice(5, 7)));
+      expect(next.further[0]).toMatchObject({ token: 'later', key: 'k', keyHash: hashOf('k') });
+      expect(await Promise.all(messages.map(({ id }) => status(id)))).toEqual([
+        ...['pending', 'sent', 'sent', 'blocked', 'blocked', 'blocked', 'blocked', 'blocked'],
+      ]);
+      // Behind one that is written down in the same statement, too, and up to the end.
+      const rest = [...ahead.slice(2), ...next.further].map(({ id }) => ({ id, keyHash: null }));
+      const last = await chain(rest, { ...some, behind: [next.further[1]!.id] });
+      expect(ids(last.further)).toEqual([messages[7]!.id]);
+      const none = await chain(rest, { ...some, behind: [messages[7]!.id] });
+      expect(none.further).toEqual([]);
+      expect((await chain(claimed)).claimed).toMatchObject([{ id: messages[7]!.id }]);
+    });
+
+    it('reads on in several keys at once, and behind a row that is gone nothing', async () => {
+      const mine = keyed(2);
+      const others = Array.from({ length: 2 }, () => message({ key: 'other' }));
+      await publish(message({ key: 'k' }), ...mine, message({ key: 'other' }), ...others);
+      const claimed = await claimAll();
+      const behind = [...claimed.map(({ id }) => id), randomUUID()];
+      const { further } = await chain([{ id: randomUUID(), keyHash: null }], { ...some, behind });
+      expect(ids(further)).toEqual(ids([...mine, ...others]));
+    });
+
+    it.each([
+      ['a delay', { delayMs: HOUR_MS }],
+      ['an expiry', { expiresInMs: HOUR_MS }],
+      ['headers that nobody can read', { headers: { broken: 'yes' } }],
+    ])('reads on up to one with %s', async (_, more) => {
+      const special = message({ key: 'k', ...more });
+      const messages = [...keyed(3), special, ...keyed(1)];
+      const head = await behindClaimed(...messages);
+      if ('headers' in more)
+        await fixture.query(`UPDATE ${fixture.names.message} SET headers = '[]' WHERE id = '${special.id}'`);
+      const { ahead } = await chain([head], { count: 1, bytes: 10_000 });
+      const { further } = await chain([{ id: ahead[0]!.id, keyHash: null }], {
+        ...some,
+        behind: [ahead[0]!.id],
+      });
+      expect(ids(further)).toEqual([messages[2]!.id]);
     });
 
     it('takes the word of one who lost its lease, and promotes nothing past who has the key now', async () => {

@@ -81,6 +81,7 @@ const PASSED_BY: Record<KillPoint, readonly MemberKind[]> = {
   'when the confirmation has come, before it is taken': ['producer', 'relay'],
   'after the confirmation, before it is written down': ['producer', 'relay'],
   'in a run, after a confirmation, before it is written down': ['producer', 'relay'],
+  'in a run, when a part of it is written down': ['producer', 'relay'],
   'in the middle of a batch of completions': ['producer', 'relay'],
   'after the completion, before the successor is promoted': ['producer', 'relay'],
   'after the completion, before the successor is sent': ['producer', 'relay'],

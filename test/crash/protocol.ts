@@ -13,6 +13,7 @@ export const KILL_POINTS = [
   'when the confirmation has come, before it is taken',
   'after the confirmation, before it is written down',
   'in a run, after a confirmation, before it is written down',
+  'in a run, when a part of it is written down',
   'in the middle of a batch of completions',
   'after the completion, before the successor is promoted',
   'after the completion, before the successor is sent',

@@ -48,5 +48,8 @@ export interface Taking {
 /** What somebody read behind a message that it had claimed. */
 export interface ReadRun {
   readonly head: Taking;
-  readonly followers: readonly string[];
+  /** Written down while it went on. */
+  readonly sent: string[];
+  /** Not sent yet. */
+  readonly followers: string[];
 }

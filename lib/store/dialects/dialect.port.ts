@@ -99,6 +99,8 @@ export interface Promoted {
 export interface PromotedInChain extends Promoted {
   /** What follows those in their keys. */
   readonly ahead: readonly ClaimedRow[];
+  /** What follows those that were read ahead earlier. */
+  readonly further: readonly ClaimedRow[];
   readonly left: readonly bigint[];
 }
 

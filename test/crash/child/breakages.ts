@@ -51,7 +51,7 @@ export function breakDown(breakage: Breakage | null, assembly: OutboxAssembly, d
       const completeAndPromote = store.completeAndPromote.bind(store);
       store.completeAndPromote = async (...args) => {
         const chained = await completeAndPromote(...args);
-        await store.complete(chained.ahead.map(({ id }) => id));
+        await store.complete([...chained.ahead, ...chained.further].map(({ id }) => id));
         return chained;
       };
       return;

@@ -96,10 +96,11 @@ export function installKillPoints(
     pass('after the completion, before the successor is promoted');
     return count;
   };
-  store.completeAndPromote = async (completions, ...terms) => {
+  store.completeAndPromote = async (completions, claim, ahead) => {
     await completeSome(completions.map(({ id }) => id));
-    const promoted = await completeAndPromote(completions, ...terms);
-    for (const { id } of promoted.ahead) readAhead.add(id);
+    const promoted = await completeAndPromote(completions, claim, ahead);
+    if (promoted.further.length > 0) pass('in a run, when a part of it is written down');
+    for (const { id } of [...promoted.ahead, ...promoted.further]) readAhead.add(id);
     pass('after the completion, before the successor is sent');
     return promoted;
   };

@@ -127,6 +127,23 @@ describe.each(['postgres', 'mysql'] as const)(
         },
         100,
       ],
+      [
+        'completeAndPromote with a look behind what was read, in a key with a thousand blocked rows',
+        async () => {
+          const rows = (await fixture.query(
+            `SELECT id FROM ${fixture.names.message} WHERE status = 'blocked' AND key_hash = ${hashOf('busy')}
+             ORDER BY seq LIMIT 10`,
+          )) as { id: string }[];
+          const [first, last] = [rows[0]?.id ?? randomUUID(), rows.at(-1)?.id ?? randomUUID()];
+          const { further } = await store.completeAndPromote([{ id: first, keyHash: null }], terms(), {
+            count: 10,
+            bytes: 100_000,
+            behind: [last],
+          });
+          expect(further).toHaveLength(rows.length);
+        },
+        100,
+      ],
       ['promote of a key with a thousand blocked rows', () => store.promote([hashOf('busy')], null), 20],
       // MariaDB reads a bounded part of the index instead of hopping through it; and writes and reads what it found.
       ['sweep', () => store.sweep(2 * DUE), type === 'postgres' ? 20 * DUE : 10_000],

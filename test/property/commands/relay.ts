@@ -69,18 +69,49 @@ function chaining(picks: readonly number[], ...more: [leaseTicks: number, count:
 
 /** Sends what was read, up to so many; and tells of it, be it late, when others have been at work. */
 function running(pick: number, sent: number, ...more: [leaseTicks: number, count: number]): Step {
-  const runOf = ({ runs }: Model): ReadRun | undefined => runs[runs.length - 1 - pick];
+  const runOf = latestRun(pick);
   return step(
     `run(${pick}, ${sent} sent, lease ${more[0]}, ahead ${more[1]})`,
     (model) => runOf(model) !== undefined,
     async (model, system) => {
-      const { head, followers } = runOf(model) as ReadRun;
+      const { head, sent: before, followers } = runOf(model) as ReadRun;
       const ids = [head.id, ...followers.slice(0, sent)];
-      system.ledger.run(ids);
+      system.ledger.run([...before, ...ids]);
       const rows = ids.flatMap((id) => model.committed.get(id) ?? []);
       await chain(model, system, [rows, rows.slice(0, 1)], ...more);
     },
   );
+}
+
+/** Sends some of what was read, writes it down while the first one holds the key on, and reads more behind it. */
+function goingOn(pick: number, sent: number, count: number): Step {
+  const runOf = latestRun(pick);
+  return step(
+    `goOn(${pick}, ${sent} sent, ahead ${count})`,
+    (model) => (runOf(model)?.followers.length ?? 0) >= sent,
+    async (model, system) => {
+      const { head, sent: before, followers } = runOf(model) as ReadRun;
+      const last = followers.at(-1)!;
+      const ids = followers.splice(0, sent);
+      before.push(...ids);
+      system.ledger.run([head.id, ...before]);
+      const chained = await system.outbox.completeAndPromote(
+        ids.map((id) => ({ id, keyHash: null })),
+        { token: model.newName('chain'), owner: 'test', leaseMs: TICK_MS, claimsMax: CLAIMS_MAX },
+        { count, bytes: 1_000_000, behind: [last] },
+      );
+      model.complete(ids);
+      expect(chained).toMatchObject({ promoted: 0, claimed: [], ahead: [], left: [] });
+      const row = model.committed.get(last);
+      const further = chained.further.map(({ id }) => id);
+      expect(further).toEqual(row === undefined ? [] : idsOf(model.ahead(row, count)));
+      followers.push(...further);
+    },
+  );
+}
+
+function latestRun(pick: number): (model: Model) => ReadRun | undefined {
+  return ({ runs }) => runs[runs.length - 1 - pick];
 }
 
 async function chain(
@@ -112,7 +143,7 @@ async function chain(
   const runs = taken.map((row) => ({ head: { id: row.id, token }, followers: model.ahead(row, count) }));
   const expected = runs.flatMap(({ followers }) => followers).sort((a, b) => a.seq - b.seq);
   expect(ahead.map(({ id }) => id)).toEqual(expected.map(({ id }) => id));
-  model.runs.push(...runs.map(({ head, followers }) => ({ head, followers: followers.map(({ id }) => id) })));
+  for (const { head, followers } of runs) model.runs.push({ head, sent: [], followers: idsOf(followers) });
   system.ledger.take(idsOf(taken));
 }
 
@@ -209,6 +240,7 @@ const complete = SOME_TAKINGS.map((picks) => completing(text(picks), (model) => 
 const AHEAD = fc.constantFrom(10, 10, 1, 0);
 const chained = fc.tuple(SOME_TAKINGS, LEASE, AHEAD).map((some) => chaining(...some));
 const run = fc.tuple(fc.nat(2), fc.nat(3), LEASE, AHEAD).map((some) => running(...some));
+const goOn = fc.tuple(fc.nat(2), fc.integer({ min: 1, max: 3 }), AHEAD).map((some) => goingOn(...some));
 const claim = fc.tuple(SOME_TRANSPORTS, LIMIT, LEASE).map((some) => claiming(...some));
 const fail = fc.tuple(SOME_TAKINGS, fc.constantFrom(null, 0, 1)).map((some) => failing(...some));
 const release = fc.tuple(SOME_TAKINGS, fc.constantFrom(0, 1)).map((some) => releasing(...some));
@@ -218,7 +250,7 @@ const promote = fc.tuple(fc.subarray(KEYS), fc.constantFrom(null, 1)).map((some)
 /** The more often, the likelier. */
 export const RELAY_STEPS: fc.Arbitrary<Step>[] = [
   ...[claim, claim, claim, claim, complete, complete, complete],
-  ...[chained, chained, run, run],
+  ...[chained, chained, run, run, goOn, goOn],
   ...[fail, fail, release, release, extend, extend],
   ...[promote, promote, LIMIT.map(sweeping), LIMIT.map(quarantining)],
 ];

@@ -212,21 +212,191 @@ describe('a run of messages with one key', () => {
     expect(new Set(written)).toEqual(new Set(['sent']));
   });
 
-  it('ends after a quarter of a second', async () => {
-    const fixture = start();
-    const staged = Array.from({ length: 40 }, () => stagedMessage({ key: 'k' }));
-    const sentAt: number[] = [];
-    // Each takes 30 ms.
-    fixture.transport.answer = () => {
-      sentAt.push(fixture.clock.monotonicMs());
-      return new Promise((resolve) => fixture.clock.after(30, () => resolve(CONFIRMED)));
-    };
-    (await fixture.prepare(staged))();
-    await fixture.clock.advance(3_000);
-    expect(fixture.transport.sentIds).toEqual(staged.map(({ id }) => id));
-    // 250 ms are nine of these and a head; the first two go alone.
-    expect(fixture.count('completeAndPromote')).toBeGreaterThanOrEqual(4);
-    expect(fixture.count('completeAndPromote')).toBeLessThanOrEqual(7);
+  describe('that is long', () => {
+    const SEND_MS = 10;
+    const STATEMENT_MS = 40;
+
+    /** Broker and database take their time. */
+    function slow(fixture: RelayFixture): { sentAt: Map<string, number> } {
+      const sentAt = new Map<string, number>();
+      fixture.transport.answer = ({ id }) => {
+        sentAt.set(id, fixture.clock.monotonicMs());
+        return new Promise((resolve) => fixture.clock.after(SEND_MS, () => resolve(CONFIRMED)));
+      };
+      fixture.database.before = () =>
+        new Promise((resolve) => fixture.clock.after(STATEMENT_MS, () => resolve()));
+      return { sentAt };
+    }
+
+    const many = (count: number): ReturnType<typeof stagedMessage>[] =>
+      Array.from({ length: count }, () => stagedMessage({ key: 'k' }));
+
+    async function commit(fixture: RelayFixture, staged: ReturnType<typeof many>): Promise<string[]> {
+      const { before } = fixture.database;
+      fixture.database.before = () => undefined;
+      (await fixture.prepare(staged))();
+      fixture.database.before = before;
+      return staged.map(({ id }) => id);
+    }
+
+    it('does not stand still while a part of it is written down and more is read', async () => {
+      const fixture = start();
+      const { sentAt } = slow(fixture);
+      const ids = await commit(fixture, many(150));
+      await fixture.clock.advance(1_300);
+      // Its head holds the key, and what is confirmed behind it is written down but for the latest.
+      const statuses = ids.map((id) => fixture.statusOf(id));
+      const head = statuses.indexOf('pending');
+      expect(statuses.filter((one) => one === 'pending')).toHaveLength(1);
+      const written = statuses.filter((one, at) => at > head && one === 'sent').length;
+      expect(written).toBeGreaterThan(40);
+      expect(fixture.transport.sent.length - head - written).toBeLessThanOrEqual(250 / SEND_MS);
+      await fixture.clock.advance(2_000);
+      expect(fixture.transport.sentIds).toEqual(ids);
+      expect(fixture.transport.pendingMax).toBe(1);
+      const pauses = ids.slice(1).map((id, at) => sentAt.get(id)! - sentAt.get(ids[at]!)!);
+      // The first messages find out how much there is.
+      expect(pauses.slice(40).filter((ms) => ms > SEND_MS)).toEqual([]);
+      expect(fixture.database.rows.map(({ completions }) => completions)).toEqual(ids.map(() => 1));
+      expect(fixture.aheadInHand()).toBe(0);
+      fixture.database.before = () => undefined;
+      expect((await fixture.relay.stats()).inFlight).toBe(0);
+    });
+
+    it('ends after two seconds: until then its head is seen as unsent', async () => {
+      const fixture = start();
+      slow(fixture);
+      const ids = await commit(fixture, many(600));
+      let head = '';
+      let since = 0;
+      let longest = 0;
+      for (let ms = 0; ms < 8_000; ms += 20) {
+        await fixture.clock.advance(20);
+        const now = ids.find((id) => fixture.statusOf(id) === 'pending') ?? '';
+        if (now !== head) [head, since] = [now, fixture.clock.monotonicMs()];
+        if (head !== '') longest = Math.max(longest, fixture.clock.monotonicMs() - since);
+      }
+      expect(fixture.transport.sentIds).toEqual(ids);
+      expect(longest).toBeGreaterThan(1_500);
+      expect(longest).toBeLessThanOrEqual(2_000 + 3 * STATEMENT_MS);
+    });
+
+    it('ends after a quarter of a second where others wait for its place', async () => {
+      const fixture = start({ transports: { main: new FakeTransport({ concurrencyMax: 1 }) } });
+      slow(fixture);
+      const ids = await commit(fixture, many(100));
+      for (let ms = 0; ms < 5_000; ms += 10) {
+        await fixture.clock.advance(10);
+        // Nothing is written down behind its head, except with it.
+        const statuses = ids.map((id) => fixture.statusOf(id));
+        expect(statuses.lastIndexOf('sent')).toBeLessThan(statuses.indexOf('pending') >>> 0);
+      }
+      expect(fixture.transport.sentIds).toEqual(ids);
+      // 250 ms are 25 of these.
+      expect(fixture.count('completeAndPromote')).toBeGreaterThanOrEqual(4);
+    });
+
+    it('ends when its statement does not come back: no more is sent than may be sent twice', async () => {
+      const fixture = start();
+      slow(fixture);
+      const ids = await commit(fixture, many(150));
+      await fixture.clock.advance(800);
+      fixture.database.before = () => new Promise(() => undefined);
+      await fixture.clock.advance(10_000);
+      const { length } = fixture.transport.sent;
+      const unwritten = ids.slice(0, length).filter((id) => fixture.statusOf(id) !== 'sent');
+      expect(unwritten.length).toBeGreaterThan(1);
+      expect(unwritten.length).toBeLessThanOrEqual(1 + 250 / SEND_MS);
+    });
+
+    it('goes on where it failed to be written down, once the database is back', async () => {
+      const fixture = start();
+      slow(fixture);
+      const ids = await commit(fixture, many(150));
+      await fixture.clock.advance(800);
+      const { before } = fixture.database;
+      fixture.database.before = () => {
+        throw new Error('connection reset');
+      };
+      await fixture.clock.advance(1_000);
+      fixture.database.before = before;
+      await fixture.clock.advance(10_000);
+      expect(fixture.transport.sentIds).toEqual(ids);
+      expect(fixture.database.rows.map(({ completions }) => completions)).toEqual(ids.map(() => 1));
+      expect(fixture.aheadInHand()).toBe(0);
+    });
+
+    it('goes again from its head when its process dies, without what was written down', async () => {
+      const database = new FakeDatabase(new ManualClock());
+      const first = new RelayFixture({ database });
+      slow(first);
+      const ids = await commit(first, many(150));
+      await first.clock.advance(800);
+      const sent = first.transport.sent.length;
+      database.before = () => undefined;
+      // Nothing it does reaches the database any more, and nobody hears of what it sends.
+      first.store.completeAndPromote = () => new Promise(() => undefined);
+      first.store.complete = () => new Promise(() => undefined);
+      first.store.claim = () => Promise.resolve([]);
+      first.transport.answer = () => 'never';
+      await settled(60);
+      const unwritten = ids.filter((id) => database.row(id).status !== 'sent');
+      const second = start({ database });
+      await second.clock.advance(40_000);
+      expect(second.transport.sentIds).toEqual(unwritten);
+      expect(ids.indexOf(unwritten[1]!) - ids.indexOf(unwritten[0]!)).toBeGreaterThan(5);
+      expect(sent - ids.indexOf(unwritten[1]!)).toBeLessThanOrEqual(250 / SEND_MS);
+      expect(ids.map((id) => second.statusOf(id))).toEqual(ids.map(() => 'sent'));
+    });
+
+    it('ends at a refusal behind what was written down', async () => {
+      const fixture = start();
+      slow(fixture);
+      const staged = many(100);
+      const { answer } = fixture.transport;
+      let refusals = 0;
+      fixture.transport.answer = (message) =>
+        message.id === staged[70]!.id && refusals++ === 0 ? refused() : answer(message);
+      const ids = await commit(fixture, staged);
+      await fixture.clock.advance(10_000);
+      expect(fixture.transport.sentIds).toEqual([...ids.slice(0, 71), ...ids.slice(70)]);
+      expect(fixture.database.row(ids[70]!)).toMatchObject({ attempts: 1, completions: 1 });
+    });
+
+    it('keeps the order of first copies when its process stood still for longer than its lease', async () => {
+      const database = new FakeDatabase(new ManualClock());
+      const [first, second] = [start({ database }), start({ database, started: false })];
+      slow(first);
+      slow(second);
+      const sent: string[] = [];
+      first.transport.onSend = ({ id }) => sent.push(id);
+      second.transport.onSend = ({ id }) => sent.push(id);
+      const ids = await commit(first, many(200));
+      await first.clock.advance(900);
+      for (const row of database.rows) if (row.status === 'pending') row.nextAttemptMs = database.nowMs;
+      second.start();
+      await first.clock.advance(20_000);
+      expect(second.transport.sent.length).toBeGreaterThan(0);
+      expect([...new Set(sent)]).toEqual(ids);
+      expect(ids.map((id) => first.statusOf(id))).toEqual(ids.map(() => 'sent'));
+      expect(database.rows.map(({ completions }) => completions)).toEqual(ids.map(() => 1));
+    });
+
+    it('ends at the shutdown, written down', async () => {
+      const fixture = start();
+      slow(fixture);
+      const ids = await commit(fixture, many(150));
+      await fixture.clock.advance(800);
+      const stopped = fixture.relay.stop();
+      await fixture.clock.advance(2_000);
+      await stopped;
+      const { length } = fixture.transport.sent;
+      expect(length).toBeLessThan(100);
+      expect(ids.slice(0, length).map((id) => fixture.statusOf(id))).toEqual(
+        ids.slice(0, length).map(() => 'sent'),
+      );
+      expect(fixture.aheadInHand()).toBe(0);
+    });
   });
 
   it.each([

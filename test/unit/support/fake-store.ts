@@ -79,7 +79,13 @@ export class FakeStore implements OutboxStore {
       const left = keys.filter((key) => !heads.some(({ message }) => message.keyHash === key));
       const promoted = this.promoteRows(heads, claim, startedMs);
       const taken = heads.filter(({ token }) => token === claim.token);
-      return { ...promoted, left, ahead: taken.flatMap((head) => this.ahead(head, claim, ahead, startedMs)) };
+      const read = this.visible().filter(({ message }) => ahead.behind?.includes(message.id) ?? false);
+      return {
+        ...promoted,
+        left,
+        ahead: taken.flatMap((head) => this.ahead(head, claim, ahead, startedMs)),
+        further: read.flatMap((last) => this.ahead(last, claim, ahead, startedMs)),
+      };
     });
   }
 

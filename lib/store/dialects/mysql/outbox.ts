@@ -140,10 +140,16 @@ export class MysqlOutbox implements OutboxDialect {
       database,
       completions.map(({ id }) => id),
     );
+    const further = await this.promotion.further(database, ahead);
     const keyHashes = completions.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash]));
-    if (keyHashes.length === 0) return { promoted: 0, claimed: [], ahead: [], left: [] };
+    if (keyHashes.length === 0) return { promoted: 0, claimed: [], ahead: [], further, left: [] };
     const promoted = await this.promotion.promote(database, [...new Set(keyHashes)], claim);
-    return { ...promoted, ahead: await this.promotion.ahead(database, promoted.claimed, ahead), left: [] };
+    return {
+      ...promoted,
+      ahead: await this.promotion.ahead(database, promoted.claimed, ahead),
+      further,
+      left: [],
+    };
   }
 
   fail(database: RelayDataSource, failures: readonly Failure[]): Promise<readonly string[]> {

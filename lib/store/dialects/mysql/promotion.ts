@@ -1,11 +1,11 @@
 import type { ClaimTerms, ReadAhead } from '../../../core/outbox-store.port';
 import { fitText } from '../../message-limits';
 import { chunksOf } from '../../chunks';
-import { bySeq, type ClaimedRow } from '../../message-row';
+import { bySeq, type ClaimedRow, type KeyPlace } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
 import type { Promoted } from '../dialect.port';
-import { type Changed, CLAIMED_COLUMNS, inChunks, integers, interval, NOW } from './columns';
+import { type Changed, CLAIMED_COLUMNS, inChunks, integers, interval, marks, NOW } from './columns';
 import type { MysqlQueries } from './queries';
 
 /** Keys of one look ahead: each is a SELECT of its own in it. */
@@ -26,12 +26,14 @@ interface AheadRow {
  */
 export class MysqlPromotion {
   private readonly bySeq: string;
+  private readonly byId: string;
 
   constructor(
     names: TableNames,
     private readonly queries: MysqlQueries,
   ) {
     this.bySeq = `${names.message} AS m FORCE INDEX (seq)`;
+    this.byId = `${names.message} AS m FORCE INDEX (PRIMARY)`;
   }
 
   async promote(
@@ -55,7 +57,7 @@ export class MysqlPromotion {
    */
   async ahead(
     database: RelayDataSource,
-    heads: readonly ClaimedRow[],
+    heads: readonly KeyPlace[],
     { count, bytes }: ReadAhead,
   ): Promise<readonly ClaimedRow[]> {
     if (count === 0) return [];
@@ -70,6 +72,18 @@ export class MysqlPromotion {
       found.push(...((await database.query(sql)) as ClaimedRow[]));
     }
     return found;
+  }
+
+  /** What follows those that were read earlier. They are found by their ids: some of them are `sent` by now. */
+  async further(database: RelayDataSource, ahead: ReadAhead): Promise<readonly ClaimedRow[]> {
+    const { behind = [] } = ahead;
+    if (behind.length === 0) return [];
+    const rows = (await database.query(
+      `SELECT CAST(m.key_hash AS CHAR) AS key_hash, CAST(m.seq AS CHAR) AS seq
+       FROM ${this.byId} WHERE m.id IN (${marks(behind)})`,
+      [...behind],
+    )) as KeyPlace[];
+    return rows.length === 0 ? [] : this.ahead(database, rows, ahead);
   }
 
   private async promoteAndTake(

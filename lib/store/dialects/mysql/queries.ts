@@ -1,6 +1,6 @@
 import { holdingStatuses } from '../../../core/message-status';
 import type { PurgeTerms } from '../../../core/outbox-store.port';
-import type { ClaimedRow } from '../../message-row';
+import type { KeyPlace } from '../../message-row';
 import type { TableNames } from '../../table-names';
 import { CLAIMED_COLUMNS, epochMs, hashTable, integer, integers, interval, NOW } from './columns';
 
@@ -73,8 +73,8 @@ export class MysqlQueries {
   }
 
   /** The blocked rows behind each of these, in order, up to the next one of their keys that is in another status. */
-  ahead(heads: readonly ClaimedRow[], count: number): string {
-    const behind = ({ key_hash, seq }: ClaimedRow, status: string): string =>
+  ahead(heads: readonly KeyPlace[], count: number): string {
+    const behind = ({ key_hash, seq }: KeyPlace, status: string): string =>
       `FROM ${this.table} AS m FORCE INDEX (key_order)
          WHERE m.status = '${status}' AND m.key_hash = ${integer(BigInt(key_hash ?? 0))} AND m.seq > ${integer(BigInt(seq))}`;
     const looks = heads.map((head) => {

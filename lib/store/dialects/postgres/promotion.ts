@@ -9,8 +9,8 @@ import { type Changed, CLAIMED_COLUMNS, CLAIMED_NAMES, interval, statusIs } from
 import type { PostgresQueries } from './queries';
 
 type PromotedRow = ClaimedRow & { readonly take: boolean };
-/** `follows`: it was only read, because it waits behind a promoted one. */
-type ReadRow = PromotedRow & { readonly follows: boolean };
+/** What was only read bears what it waits behind: a promoted row, or one that was read earlier. */
+type ReadRow = PromotedRow & { readonly behind: 'promoted' | 'read' | null };
 
 /** The end of one message and the turn of its key's next one: each by itself, or both in one statement. */
 export class PostgresPromotion {
@@ -25,13 +25,15 @@ export class PostgresPromotion {
     this.completes = hotStatement(this.completing('$1'));
     this.promotes = hotStatement(this.promoting());
     const completed = 'SELECT id FROM completed';
+    const ahead = this.queries.ahead('$6::int', '$7::bigint', completed);
     this.completesAndPromotes = hotStatement(
       `WITH completed AS (${this.completing('$5')} RETURNING m.id),
          promoted AS (${this.promoting(completed)})
-       SELECT false AS follows, take, ${CLAIMED_NAMES} FROM promoted
+       SELECT NULL AS behind, take, ${CLAIMED_NAMES} FROM promoted
        UNION ALL
-       SELECT f.* FROM promoted AS p CROSS JOIN LATERAL (${this.queries.ahead('$6::int', '$7::bigint', completed)}) AS f
-       WHERE p.take`,
+       SELECT 'promoted', f.* FROM promoted AS p CROSS JOIN LATERAL (${ahead}) AS f WHERE p.take
+       UNION ALL
+       SELECT 'read', f.* FROM ${names.message} AS p CROSS JOIN LATERAL (${ahead}) AS f WHERE p.id = ANY ($8::uuid[])`,
     );
   }
 
@@ -69,14 +71,16 @@ export class PostgresPromotion {
         completions.map(({ id }) => id).sort(),
         ahead.count,
         ahead.bytes,
+        ahead.behind ?? [],
       ]),
     )) as ReadRow[];
-    const promoted = rows.filter(({ follows }) => !follows);
+    const promoted = rows.filter(({ behind }) => behind === null);
     for (const { key_hash } of promoted) if (key_hash !== null) left.delete(BigInt(key_hash));
     return {
       promoted: promoted.length,
       claimed: promoted.filter(({ take }) => take),
-      ahead: rows.filter(({ follows }) => follows),
+      ahead: rows.filter(({ behind }) => behind === 'promoted'),
+      further: rows.filter(({ behind }) => behind === 'read'),
       left: [...left],
     };
   }

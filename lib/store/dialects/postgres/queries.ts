@@ -68,7 +68,7 @@ export class PostgresQueries {
   }
 
   /**
-   * What follows promoted rows `p` in their keys, as the statement saw it when it began: up to the first one that must not
+   * What follows rows `p` in their keys, as the statement saw it when it began: up to the first one that must not
    * be sent right behind the one before it. There is no gap in it: that one snapshot sees all rows with a lower `seq`, too.
    * @param except a query for the ids of rows that do not count
    */
@@ -76,7 +76,7 @@ export class PostgresQueries {
     const others = this.holdingBefore.map((status) =>
       firstOfKey(this.table, 'e.seq', status, 'p.key_hash::bigint', 'AND e.seq > p.seq::bigint'),
     );
-    return `SELECT true AS follows, true AS take, ${CLAIMED_NAMES} FROM (
+    return `SELECT true AS take, ${CLAIMED_NAMES} FROM (
          SELECT e.*, bool_and(e.fits) OVER up_to_it AS all_fit, sum(e.size) OVER up_to_it AS all_sizes FROM (
            SELECT ${CLAIMED_COLUMNS}, m.seq AS place, octet_length(m.payload) AS size,
              m.available_at <= statement_timestamp() AND m.expires_at IS NULL AS fits
