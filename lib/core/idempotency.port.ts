@@ -68,6 +68,12 @@ export const IDEMPOTENT_METADATA = 'nestjs-outbox:idempotent';
  */
 export interface IdempotentHandling {
   /**
+   * The one instance of the handler, where nothing of Nest's stands between `@Idempotent` and the method, so that it may be
+   * called directly; else null. Nest's own way there costs as much as the rest of a message in this process.
+   */
+  instanceOf(marker: IdempotentMarker): object | null;
+
+  /**
    * @param args what the handler was called with: payload, message, headers; or three arrays of them.
    * @param proceed runs the handler itself; may be called again.
    */

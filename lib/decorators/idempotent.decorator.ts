@@ -12,7 +12,7 @@ import {
   UseFilters,
   UseInterceptors,
 } from '@nestjs/common';
-import { lastValueFrom, of, type Observable } from 'rxjs';
+import { isObservable, lastValueFrom, of, type Observable } from 'rxjs';
 
 import { OutboxConfigurationError } from '../core/errors';
 import {
@@ -81,12 +81,26 @@ function interceptorOf(marker: IdempotentMarker): Type<NestInterceptor> {
     async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
       // handle() is called inside the transaction and once for each try: Nest binds the handler to the asynchronous
       // context of that call.
-      const proceed = () => lastValueFrom(next.handle(), NOTHING);
-      await this.runtime.handle(marker, context.getArgs(), proceed);
+      const args = context.getArgs();
+      const instance = this.runtime.instanceOf(marker);
+      const proceed =
+        instance === null
+          ? () => lastValueFrom(next.handle(), NOTHING)
+          : () => call(context.getHandler(), instance, args);
+      await this.runtime.handle(marker, args, proceed);
       return ANSWER;
     }
   }
+  // By this it is known among the interceptors of its method.
+  Reflect.defineMetadata(IDEMPOTENT_METADATA, marker, IdempotentInterceptor);
   return IdempotentInterceptor;
+}
+
+/** As Nest calls a handler that has neither pipes nor further interceptors. */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- Nest's own type of a handler
+async function call(handler: Function, instance: object, args: unknown[]): Promise<unknown> {
+  const answer: unknown = await handler.apply(instance, args);
+  return isObservable(answer) ? lastValueFrom(answer, NOTHING) : answer;
 }
 
 /** The nearest filter wins, and this one hands every error on to whoever decides about the message. */

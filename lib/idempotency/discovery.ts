@@ -11,6 +11,8 @@ export interface IdempotentMethod {
   /** The function on the prototype, which bears the metadata. */
   readonly handler: (...args: unknown[]) => unknown;
   readonly instance: object;
+  /** Whether other instances have the very same method: of a class that is provided twice, or inherited. */
+  readonly isShared: boolean;
   /** Whether one instance serves the whole application. */
   readonly isSingleton: boolean;
 }
@@ -28,7 +30,12 @@ export function findIdempotentMethods(
     if (prototype === null || prototype === Object.prototype) continue;
     for (const methodName of scanner.getAllMethodNames(prototype)) {
       const handler = (prototype as Record<string, unknown>)[methodName];
-      if (typeof handler !== 'function' || found.has(handler)) continue;
+      if (typeof handler !== 'function') continue;
+      const before = found.get(handler);
+      if (before !== undefined) {
+        if (before.instance !== instance) found.set(handler, { ...before, isShared: true });
+        continue;
+      }
       const marker = Reflect.getMetadata(IDEMPOTENT_METADATA, handler) as IdempotentMarker | undefined;
       if (marker === undefined) continue;
       found.set(handler, {
@@ -37,6 +44,7 @@ export function findIdempotentMethods(
         methodName,
         handler: handler as IdempotentMethod['handler'],
         instance,
+        isShared: false,
         isSingleton: wrapper.isDependencyTreeStatic(),
       });
     }

@@ -30,6 +30,11 @@ export interface IdempotencyDependencies {
 export type HandlingOutcome =
   { readonly kind: 'handled' } | { readonly kind: 'failed'; readonly error: unknown };
 
+interface Binding {
+  readonly consumer: string;
+  readonly instance: object | null;
+}
+
 /** What is known of a message, over all times that it is handled. */
 interface Handling {
   messageKey: string | null;
@@ -60,7 +65,7 @@ export class IdempotencyRuntime implements IdempotentHandling {
   /** Tells whose fault a failure is. */
   readonly diagnosis: FailureDiagnosis;
   private readonly logger = new Logger('Idempotent');
-  private readonly consumers = new WeakMap<IdempotentMarker, string>();
+  private readonly bindings = new WeakMap<IdempotentMarker, Binding>();
   private readonly handlings = new WeakMap<ConsumedMessage, Handling>();
   private readonly closed = new WeakSet<IdempotentMarker>();
   private readonly whenIdle: (() => void)[] = [];
@@ -70,9 +75,13 @@ export class IdempotencyRuntime implements IdempotentHandling {
     this.diagnosis = new FailureDiagnosis(dependencies);
   }
 
-  /** Gives a handler the name under which the inbox keeps what it has handled. */
-  bind(marker: IdempotentMarker, consumer: string): void {
-    this.consumers.set(marker, consumer);
+  /** @param consumer the name under which the inbox keeps what the handler has handled. @param instance as in `instanceOf` */
+  bind(marker: IdempotentMarker, consumer: string, instance: object | null = null): void {
+    this.bindings.set(marker, { consumer, instance });
+  }
+
+  instanceOf(marker: IdempotentMarker): object | null {
+    return this.bindings.get(marker)?.instance ?? null;
   }
 
   /** From now on this handler is not begun any more. */
@@ -218,7 +227,7 @@ export class IdempotencyRuntime implements IdempotentHandling {
   }
 
   private consumerOf(marker: IdempotentMarker): string {
-    const consumer = this.consumers.get(marker) ?? marker.options.consumer;
+    const consumer = this.bindings.get(marker)?.consumer ?? marker.options.consumer;
     if (consumer !== undefined) return consumer;
     throw new OutboxConfigurationError(
       `@Idempotent(${marker.method})`,

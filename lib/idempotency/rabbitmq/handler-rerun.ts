@@ -1,3 +1,4 @@
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants';
 import type { ExternalContextCreator } from '@nestjs/core';
 import type { ConsumeMessage } from 'amqplib';
 
@@ -6,9 +7,6 @@ import type { HandlingOutcome, IdempotencyRuntime } from '../idempotency-runtime
 import { asNack } from '../nack';
 import { golevelup } from './golevelup';
 import type { SubscribedMethod, Subscription } from './subscriptions';
-
-/** Where Nest keeps what `@RabbitPayload()` and its like say about a method's parameters. */
-const PARAMETER_METADATA = '__routeArguments__';
 
 type Invocation = (payload: unknown, message: unknown, headers: unknown) => Promise<unknown>;
 
@@ -50,7 +48,7 @@ export class HandlerRerun {
       instance,
       bound,
       methodName,
-      PARAMETER_METADATA,
+      ROUTE_ARGS_METADATA,
       new RabbitRpcParamsFactory(),
       undefined,
       undefined,

@@ -7,6 +7,7 @@ import type { Alarm } from '../../core/alarm.port';
 import type { Clock } from '../../core/clock';
 import type { OutboxEvents } from '../../core/events';
 import { consumerNames } from '../consumer-names';
+import { directInstanceOf } from '../direct-instance';
 import { findIdempotentMethods } from '../discovery';
 import type { IdempotencyRuntime } from '../idempotency-runtime';
 import { pause } from '../pause';
@@ -61,7 +62,7 @@ export async function installIdempotentHandlers(terms: InstallationTerms): Promi
   const installation = new Installation(terms, connections, methods);
   for (const method of own) {
     const consumer = names.get(method.marker) as string;
-    terms.runtime.bind(method.marker, consumer);
+    terms.runtime.bind(method.marker, consumer, directInstanceOf(method));
     await installation.install(method, consumer);
   }
   return { count: own.length, stop: (timeoutMs = STOP_TIMEOUT_MS) => installation.stop(timeoutMs) };

@@ -1,7 +1,15 @@
 import { RABBIT_HANDLER, RabbitSubscribe } from '@golevelup/nestjs-rabbitmq';
-import { Injectable, Scope } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Injectable,
+  type NestInterceptor,
+  Scope,
+  UseInterceptors,
+} from '@nestjs/common';
 import { ContextIdFactory, ExternalContextCreator, ModuleRef } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
+import { type Observable, of } from 'rxjs';
 import { OutboxConfigurationError } from '../../../lib/core/errors';
 import { IDEMPOTENT_METADATA, type IdempotentHandling } from '../../../lib/core/idempotency.port';
 import { OUTBOX_PART, outboxToken } from '../../../lib/core/tokens';
@@ -12,6 +20,12 @@ const subscribe = (queue: string) => RabbitSubscribe({ exchange: 'shop', routing
 
 class Runtime implements IdempotentHandling {
   readonly log: string[] = [];
+
+  constructor(private readonly instance: object | null = null) {}
+
+  instanceOf(): object | null {
+    return this.instance;
+  }
 
   async handle(...[marker, args, proceed]: Parameters<IdempotentHandling['handle']>): Promise<void> {
     this.log.push(`${marker.method} of ${marker.dataSource} with ${JSON.stringify(args[0])}`);
@@ -104,6 +118,51 @@ describe('@Idempotent', () => {
     await deliver(module, host, 'above', contextId);
     expect(runtime.log[1]).toBe('answered payload 1');
     expect(host.calls).toBe(2);
+  });
+
+  describe('where the method may be called directly', () => {
+    const order: string[] = [];
+    const passing = (name: string) => {
+      class Passing implements NestInterceptor {
+        intercept(_context: ExecutionContext, next: CallHandler) {
+          order.push(name);
+          return next.handle();
+        }
+      }
+      return Passing;
+    };
+
+    @Injectable()
+    @UseInterceptors(passing('class'))
+    class Direct {
+      @Idempotent()
+      @UseInterceptors(passing('method'))
+      above(payload: string): Promise<string> {
+        order.push(`handler ${payload}`);
+        return Promise.resolve(payload);
+      }
+
+      @Idempotent()
+      below(payload: string): Observable<string> {
+        return of(`${payload} 1`, `${payload} 2`);
+      }
+    }
+
+    it('calls it inside of all other interceptors, and waits for what it observes', async () => {
+      const host = new Direct();
+      const direct = new Runtime(host);
+      const module = await Test.createTestingModule({
+        providers: [
+          { provide: outboxToken(OUTBOX_PART.idempotency), useValue: direct },
+          { provide: Direct, useValue: host },
+          { provide: 'the same by its class', useClass: Direct },
+        ],
+      }).compile();
+      await deliver(module, module.get('the same by its class'), 'above');
+      expect(order).toEqual(['class', 'method', 'handler payload', 'handler payload']);
+      await deliver(module, module.get('the same by its class'), 'below');
+      expect(direct.log.at(-1)).toBe('answered payload 2');
+    });
   });
 
   it('names the remedy when its data source has no outbox', async () => {
