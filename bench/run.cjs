@@ -16,5 +16,5 @@ if (!asksOnly) {
   npm(['run', '--silent', 'build'], root);
 }
 
-require('./harness/typescript.cjs');
+require('./harness/typescript.cjs').compileAll();
 require('./main.ts');

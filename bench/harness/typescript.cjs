@@ -1,10 +1,13 @@
 'use strict';
 
-// Preloaded by `node -r`: runs the benchmarks' own TypeScript as it stands, once, when it is loaded. The library is never
-// run this way: its name leads to the built package, through the package's own `exports`.
+// Preloaded by `node -r`: runs the benchmarks' own TypeScript as it stands. The library is never run this way: its name
+// leads to the built package, through the package's own `exports`.
+//
+// What is compiled is kept, and the first process compiles all of it: a compiler takes 30 MiB, and the processes that are
+// measured must not have one.
 require('reflect-metadata');
-const { transformSync } = require('@swc/core');
-const { readFileSync } = require('node:fs');
+const { createHash, randomUUID } = require('node:crypto');
+const { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
 const Module = require('node:module');
 const { join, resolve } = require('node:path');
 
@@ -19,7 +22,36 @@ Module._resolveFilename = function (request, ...rest) {
   return resolveFilename.call(this, request, ...rest);
 };
 
-Module._extensions['.ts'] = (module, filename) => {
-  const { code } = transformSync(readFileSync(filename, 'utf8'), { ...swcOptions, filename, swcrc: false });
-  module._compile(code, filename);
+const kept = join(root, 'bench/node_modules/.cache/compiled');
+
+function compiled(filename) {
+  const source = readFileSync(filename, 'utf8');
+  const key = createHash('sha256')
+    .update(JSON.stringify([swcOptions, filename, source]))
+    .digest('hex');
+  const path = join(kept, `${key}.js`);
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    const { transformSync } = require('@swc/core');
+    const { code } = transformSync(source, { ...swcOptions, filename, swcrc: false });
+    mkdirSync(kept, { recursive: true });
+    // Written aside, so that no other process reads half of it.
+    const aside = join(kept, randomUUID());
+    writeFileSync(aside, code);
+    renameSync(aside, path);
+    return code;
+  }
+}
+
+Module._extensions['.ts'] = (module, filename) => module._compile(compiled(filename), filename);
+
+/** Compiles all that processes may load. */
+exports.compileAll = () => {
+  for (const folder of ['bench', 'test/support']) {
+    for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
+      const isSource = entry.isFile() && /(?<!\.d)\.ts$/.test(entry.name);
+      if (isSource && !/node_modules/.test(entry.parentPath)) compiled(join(entry.parentPath, entry.name));
+    }
+  }
 };
