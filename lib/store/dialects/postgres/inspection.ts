@@ -2,7 +2,7 @@ import { holdingStatuses } from '../../../core/message-status';
 import type { SituationRow } from '../../message-row';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
-import { epochMs, firstOfKey, RECORD_COLUMNS } from './columns';
+import { epochMs, firstOfKey, keyStatusIs, RECORD_COLUMNS } from './columns';
 
 /** Who waits behind whom in a key: for people who look, so each in one statement, and by the index of keys alone. */
 export class PostgresInspection {
@@ -49,12 +49,12 @@ export class PostgresInspection {
 }
 
 function countOfKey(table: string, status: string, hash: string, seq: string): string {
-  return `(SELECT count(*) FROM ${table} AS e WHERE e.status = '${status}' AND e.key_hash = ${hash} AND e.seq ${seq})`;
+  return `(SELECT count(*) FROM ${table} AS e WHERE ${keyStatusIs('e', status)} AND e.key_hash = ${hash} AND e.seq ${seq})`;
 }
 
 function parkedKeys(table: string): string {
   const next = (more: string): string =>
-    `(SELECT key_hash FROM ${table} WHERE status = 'dead_letter' AND key_hash IS NOT NULL ${more} ORDER BY key_hash LIMIT 1)`;
+    `(SELECT key_hash FROM ${table} AS m WHERE ${keyStatusIs('m', 'dead_letter')} AND key_hash IS NOT NULL ${more} ORDER BY key_hash LIMIT 1)`;
   const dead = firstOfKey(table, 'e.seq', 'dead_letter', 'k.hash');
   return `SELECT count(*) AS keys, coalesce(sum(c.behind), 0) AS messages FROM (
        WITH RECURSIVE keys AS (
