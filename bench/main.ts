@@ -96,7 +96,7 @@ function chosen(options: BenchOptions): Row[] {
 }
 
 function isNamed(row: Row, name: string): boolean {
-  return row.name === name || row.group === name;
+  return [row.name, row.group, row.varietyOf].includes(name);
 }
 
 main().catch((error: unknown) => {

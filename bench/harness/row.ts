@@ -45,6 +45,8 @@ export interface OpenRow {
 export interface Row {
   readonly name: string;
   readonly group: string;
+  /** Another row that it is a variety of, and whose name chooses both. */
+  readonly varietyOf?: string;
   /** What is measured, for the table. */
   readonly what: string;
   /** It watches one thing for minutes, and runs in one round, however many are asked for. @default false */

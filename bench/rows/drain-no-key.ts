@@ -7,9 +7,9 @@ export const USUAL_BYTES = 512;
 
 /** A backlog without keys is sent and written down, for one size of payload. */
 export function drainNoKey(bytes: number): Row {
-  const suffix = bytes === USUAL_BYTES ? '' : `-${bytes}`;
+  const name = 'drain-no-key';
   return {
-    name: `drain-no-key${suffix}`,
+    ...(bytes === USUAL_BYTES ? { name } : { name: `${name}-${bytes}`, varietyOf: name }),
     group: 'drain',
     what: `backlog sent and completed, no key, ${bytes} B`,
     open: async (bench) => {
