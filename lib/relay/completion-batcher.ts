@@ -109,7 +109,10 @@ export class CompletionBatcher {
     this.settings.written(messages, through);
   }
 
-  /** In a chain, the next messages are promoted and read along; for a run that goes on, more is read. @returns the keys for which that was done */
+  /**
+   * In a chain, the next messages are promoted and read along; for a run that goes on, more is read.
+   * @returns the keys for which messages were promoted
+   */
   private async complete(messages: readonly HeldMessage[]): Promise<ReadonlySet<bigint>> {
     const { sendsNow, terms, runs, hand, bornDue } = this.settings;
     const wanted = new Set<bigint>();

@@ -37,6 +37,7 @@ const FAULTS: readonly Fault[] = [
   kill('producer', 'after the send, before the confirmation', 20, 1),
   kill('relay', 'in a run, after a confirmation, before it is written down', 3),
   kill('producer', 'in a run, after a confirmation, before it is written down', 1),
+  kill('relay', 'in a run, when a part of it is written down', 1),
   kill('consumer', "after a handler's commit, before the ack", 10),
   { kind: 'refuse', member: 'producer', which: 0, link: 'broker', ms: 500 },
 ];
