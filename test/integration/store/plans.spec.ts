@@ -83,6 +83,7 @@ describe.each([
         prepared = await PreparedEarly.open(fixture);
         const ids = [randomUUID()];
         for (const [, work] of workload) await prepared.prepare(relay, () => work({ ids, limit: DUE }));
+        await prepared.costOfWrite(store, 'early');
       }
       if (early === 'empty') await fillSent(fixture);
       await fill(fixture);
@@ -222,6 +223,16 @@ describe.each([
         expect(await costOf(type, relay, () => relay.query(parked))).toBeLessThanOrEqual(mostRows);
       });
 
+      it.each(['k0', 'busy', 'grave', 'new'])('write of one message, of the key %s', async (key) => {
+        const runner = await fixture.begin('READ COMMITTED');
+        const cost = await costOf(type, runner, () => store.write(runner, [message({ key })], born()));
+        expect(cost).toBeLessThanOrEqual(type === 'postgres' ? 1 : 10);
+        await runner.rollbackTransaction();
+        await runner.release();
+        if (type === 'mysql') return;
+        expect(await prepared?.costOfWrite(store, key)).toBeLessThanOrEqual(1);
+      });
+
       it('write', async () => {
         const runner = await fixture.begin('READ COMMITTED');
         const messages = [
@@ -348,6 +359,24 @@ class PreparedEarly {
     return rows;
   }
 
+  /** The same of the INSERT of one message with that key. As in the library, it is planned with scans forbidden. */
+  async costOfWrite(store: TypeOrmOutboxStore, key: string): Promise<number> {
+    let rows: number | undefined;
+    const query = async (sql: string, parameters: unknown[] = []): Promise<unknown[]> => {
+      if (!sql.startsWith('INSERT')) return [];
+      if (!this.known.has('write')) await this.runner.query(`PREPARE write AS ${sql}`);
+      this.known.add('write');
+      const plan = (await this.undone(
+        `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE write (${parameters.map(literal).join(', ')})`,
+      )) as { 'QUERY PLAN': { Plan: PlanNode }[] }[];
+      rows = scannedBy(plan[0]?.['QUERY PLAN'][0]?.Plan as PlanNode);
+      return [];
+    };
+    await store.write({ query }, [message({ key })], born());
+    if (rows === undefined) throw new Error('there was no INSERT');
+    return rows;
+  }
+
   async close(): Promise<void> {
     await this.runner.release();
     await this.database.close();
@@ -380,6 +409,7 @@ class PreparedEarly {
 
 function literal(value: unknown): string {
   if (value === null) return 'NULL';
+  if (Buffer.isBuffer(value)) return `'\\x${value.toString('hex')}'`;
   const text = Array.isArray(value) ? `{${value.map((one) => one ?? 'NULL').join(',')}}` : value;
   return `'${text as string}'`;
 }

@@ -7,7 +7,7 @@ import type { Statement, StatementRunner } from '../../../core/statement-runner'
 import { type Hot, hotStatement } from '../../hot-statement';
 import { fitText } from '../../message-limits';
 import type { TableNames } from '../../table-names';
-import { firstOfKey } from './columns';
+import { firstOfKey, hasRowOfKey } from './columns';
 
 /*
  * Order within a key, on PostgreSQL.
@@ -41,8 +41,10 @@ export class PostgresWriter {
   );
   private readonly lockSome = hotStatement(`SELECT pg_advisory_xact_lock_shared($1::bigint)
  UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`);
-  /** Whether a key is held, as far as this transaction can know. */
+  /** Whether a key is held, as far as this transaction can know; where no scan of the table is planned, see `lockOne`. */
   private readonly isHeld: (keyHash: string) => string;
+  /** The same for each of several, which the planner must not answer by one scan. */
+  private readonly isEachHeld: (keyHash: string) => string;
   /** The INSERTs of one message, by what their text depends on. */
   private readonly single = new Map<string, Hot>();
 
@@ -55,12 +57,16 @@ export class PostgresWriter {
       .digest()
       .readBigInt64BE(0)
       .toString();
-    this.isHeld = (keyHash) => {
-      const holding = holdingStatuses(onDeadLetter)
-        .map((status) => `${firstOfKey(names.message, '1', status, keyHash)} IS NOT NULL`)
-        .join(' OR ');
-      return `CASE WHEN current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN ${holding} ELSE true END`;
-    };
+    const statuses = holdingStatuses(onDeadLetter);
+    const ifItSees = (held: string): string =>
+      `CASE WHEN current_setting('transaction_isolation') IN ('read committed', 'read uncommitted') THEN ${held} ELSE true END`;
+    this.isHeld = (keyHash) => ifItSees(hasRowOfKey(names.message, statuses, keyHash));
+    this.isEachHeld = (keyHash) =>
+      ifItSees(
+        statuses
+          .map((status) => `${firstOfKey(names.message, '1', status, keyHash)} IS NOT NULL`)
+          .join(' OR '),
+      );
   }
 
   /** One round trip, with COMMIT in it, wherever the connection can do that. */
@@ -71,8 +77,10 @@ export class PostgresWriter {
     birth: Birth,
   ): Promise<readonly WrittenMessage[]> {
     const locks = keyHashes.length === 0 ? [] : [this.lock(keyHashes)];
-    const inserts = chunks.map((messages) => this.insertOf(messages, birth));
-    const answers = await inOrder(statements, locks.concat(inserts));
+    // Not the last message of many: theirs is another lock, see `lockOne`.
+    const alone = chunks.length === 1 && chunks[0]?.length === 1;
+    const inserts = chunks.map((messages) => this.insertOf(messages, birth, alone));
+    const answers = await send(statements, locks.concat(inserts));
     const statuses = new Map<string, WrittenMessage['status']>();
     answers.forEach((rows, index) => {
       if (index < locks.length) return;
@@ -94,15 +102,15 @@ export class PostgresWriter {
     return this.lockSome([this.gateLock, keyHashes.map(String)]);
   }
 
-  private insertOf(messages: readonly StagedMessage[], birth: Birth): Statement {
+  private insertOf(messages: readonly StagedMessage[], birth: Birth, alone: boolean): Statement {
     const keys = new Set<bigint>();
     for (const { keyHash } of messages) if (keyHash !== null) keys.add(keyHash);
     // A parameter that no row names has no type, and the server refuses it.
     const claims = messages.some((message) => isClaimed(message, birth));
     const parameters: unknown[] = claims ? [birth.token, fitText(birth.owner, 255)] : [];
     for (const message of messages) pushParameters(parameters, message);
-    if (keys.size > 0 && messages.length > 1) parameters.push(Array.from(keys, String));
-    return this.statementOf(messages, birth, claims, parameters);
+    if (keys.size > 0 && !alone) parameters.push(Array.from(keys, String));
+    return this.statementOf(messages, birth, claims, alone, parameters);
   }
 
   /** Nearly always it is one message that is due at once: then its text is one of four. */
@@ -110,36 +118,42 @@ export class PostgresWriter {
     messages: readonly StagedMessage[],
     birth: Birth,
     claims: boolean,
+    alone: boolean,
     parameters: unknown[],
   ): Statement {
     const [message] = messages;
-    if (messages.length !== 1 || message === undefined || message.delayMs > 0 || message.expiresInMs !== null)
-      return { sql: this.insertSql(messages, birth, claims), parameters };
+    if (!alone || message === undefined || message.delayMs > 0 || message.expiresInMs !== null)
+      return { sql: this.insertSql(messages, birth, claims, alone), parameters };
     const shape = `${message.keyHash !== null} ${claims ? birth.leaseMs : 0}`;
     let known = this.single.get(shape);
     if (known === undefined) {
-      known = hotStatement(this.insertSql(messages, birth, claims));
+      known = hotStatement(this.insertSql(messages, birth, claims, alone));
       this.single.set(shape, known);
     }
     return known(parameters);
   }
 
-  private insertSql(messages: readonly StagedMessage[], birth: Birth, claims: boolean): string {
+  private insertSql(
+    messages: readonly StagedMessage[],
+    birth: Birth,
+    claims: boolean,
+    alone: boolean,
+  ): string {
     const seen = new Set<bigint>();
     let last = claims ? 2 : 0;
     // By the key itself for one message, so that one plan fits all keys; by a list, so that the text does not grow with it.
     const isHeld = (keyHash: string): string =>
-      messages.length === 1 ? this.isHeld(keyHash) : `${keyHash} = ANY (ARRAY(SELECT hash FROM held))`;
+      alone ? this.isHeld(keyHash) : `${keyHash} = ANY (ARRAY(SELECT hash FROM held))`;
     const values = messages.map((message) => {
       const marks = Array.from({ length: PARAMETERS }, () => `$${(last += 1)}`);
       const status = statusOf(message, seen, () => isHeld(`${marks[KEY_HASH]}::bigint`));
       return `(${marks.join(',')},${status},${timesOf(message, birth)})`;
     });
     const held =
-      seen.size === 0 || messages.length === 1
+      seen.size === 0 || alone
         ? ''
         : `WITH held AS MATERIALIZED (
-  SELECT k.hash FROM unnest($${last + 1}::bigint[]) AS k(hash) WHERE ${this.isHeld('k.hash')}
+  SELECT k.hash FROM unnest($${last + 1}::bigint[]) AS k(hash) WHERE ${this.isEachHeld('k.hash')}
 )
 `;
     return `${held}INSERT INTO ${this.names.message} (${COLUMNS})
@@ -147,8 +161,12 @@ VALUES ${values.join(',\n')}${seen.size === 0 ? '' : ' RETURNING id::text AS id,
   }
 }
 
+/** As the last ones of the transaction where that can be, and else one after the other. */
+function send(statements: StatementRunner, all: readonly Statement[]): Promise<readonly unknown[]> {
+  return statements.finish?.(all) ?? inOrder(statements, all);
+}
+
 async function inOrder(statements: StatementRunner, all: readonly Statement[]): Promise<readonly unknown[]> {
-  if (statements.finish !== undefined) return statements.finish(all);
   const answers: unknown[] = [];
   for (const { sql, parameters } of all) answers.push(await statements.query(sql, parameters));
   return answers;
