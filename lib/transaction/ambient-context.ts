@@ -25,7 +25,9 @@ export function ambientScope(dataSource: DataSource): TransactionScope | undefin
 /** Runs work, and all that it begins, in a scope. */
 export function runInScope<T>(dataSource: DataSource, scope: TransactionScope, work: () => T): T {
   const { scopes, left } = storage.getStore() ?? NOWHERE;
-  return storage.run({ scopes: new Map(scopes).set(dataSource, scope), left }, work);
+  // Nearly always there is none around it, and a map is dear to copy.
+  const all = scopes.size === 0 ? new Map<DataSource, TransactionScope>() : new Map(scopes);
+  return storage.run({ scopes: all.set(dataSource, scope), left }, work);
 }
 
 /** Runs work, and all that it begins, outside of every ambient transaction and of that connection's. */

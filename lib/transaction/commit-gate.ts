@@ -106,10 +106,13 @@ export class CommitGate {
     );
   }
 
-  /** Outside: what the dispatcher begins must not carry the transaction of whoever committed. */
+  /**
+   * Outside: what the dispatcher begins must not carry the transaction of whoever committed. Another library may still point
+   * to a connection whose transaction it has opened itself.
+   */
   private handOver(transaction: OpenTransaction): void {
     if (transaction.batches.length === 0) return;
-    runOutside(transaction.runner, () => {
+    runOutside(transaction.own ? undefined : transaction.runner, () => {
       for (const batch of transaction.batches.splice(0)) this.listener.committed(batch);
     });
   }

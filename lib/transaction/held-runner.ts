@@ -6,8 +6,8 @@ import { ambientScope } from './ambient-context';
 import { type CommitGate } from './commit-gate';
 import { type OpenTransaction, type TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
-import { pgClientOf } from './postgres/client';
-import { type DirectStatements } from './postgres/direct-statements';
+import { type PgClient, pgClientOf } from './postgres/client';
+import { type DirectStatement, type DirectStatements } from './postgres/direct-statements';
 import { type Boundary, boundaryOf, briefly, commitsImplicitly, isWrite } from './sql-statements';
 import { isMysql } from './typeorm-internals';
 
@@ -35,6 +35,7 @@ export class HeldRunners {
     private readonly gate: CommitGate,
     private readonly listener: CommitListener,
     private readonly transactions: Pick<OpenTransactions, 'find'>,
+    private readonly direct: DirectStatements,
   ) {
     this.mysql = isMysql(dataSource);
   }
@@ -62,18 +63,22 @@ export class HeldRunners {
   }
 
   /** The statements of whoever works in this transaction, with all checks. The same object each time. */
-  statementsOn(transaction: OpenTransaction, direct: DirectStatements): StatementRunner {
+  statementsOn(transaction: OpenTransaction): StatementRunner {
     this.hold(transaction);
     const { runner } = transaction;
     const client = pgClientOf(runner);
     if (client === null) return runner;
     return (transaction.statements ??= {
       query: (sql, parameters) => runner.query(sql, parameters),
-      execute: (statement) => {
-        const send = (): Promise<unknown> => direct.execute(runner, client, statement);
-        return this.pass(runner, statement.sql, send, (sql) => runner.query(sql));
-      },
+      execute: (statement) => this.sendOn(transaction, client, statement),
     });
+  }
+
+  /** Sends a statement past TypeORM's `query`, with all checks. */
+  sendOn(transaction: OpenTransaction, client: PgClient, statement: DirectStatement): Promise<unknown> {
+    const { runner } = transaction;
+    const send = (): Promise<unknown> => this.direct.execute(runner, client, statement);
+    return this.pass(runner, statement.sql, send, (sql) => runner.query(sql));
   }
 
   private pass(

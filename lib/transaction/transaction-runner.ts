@@ -15,9 +15,12 @@ import { type HeldRunners } from './held-runner';
 import { routeTransaction } from './manager-accessor';
 import { type OpenTransaction, TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
-import { pgClientOf } from './postgres/client';
-import { deferBegin } from './postgres/deferred-begin';
+import { type PgClient, pgClientOf } from './postgres/client';
+import { begin, commit } from './postgres/direct-transaction';
+import { takeBegin } from './postgres/kept-begin';
 import { depthOf, destroyConnection, restoreDepth } from './typeorm-internals';
+
+const COMMIT = { sql: 'COMMIT' };
 
 type Work<T> = () => Promise<T>;
 
@@ -46,25 +49,25 @@ export class TransactionRunner {
     const runner = this.dataSource.createQueryRunner();
     if (waitMs !== null) await this.connectWithin(runner, name, waitMs);
     let transaction: OpenTransaction | undefined;
-    let giveUpBegin: (() => void) | undefined;
+    let client: PgClient | null = null;
     try {
       await runner.connect();
-      const client = pgClientOf(runner);
-      if (client !== null) giveUpBegin = deferBegin(client);
-      await runner.startTransaction(isolation);
+      client = pgClientOf(runner);
+      if (client !== null && !this.setsIsolation(isolation)) await begin(runner, client);
+      else await runner.startTransaction(isolation);
       transaction = this.transactions.open(runner, name);
       this.runners.hold(transaction);
       routeTransaction(runner.manager, this.route(runner));
       const result = await runInScope(this.dataSource, transaction.root, work);
       transaction.root.end();
-      await this.commit(transaction);
+      await this.commit(transaction, client);
       return result;
     } catch (error) {
       transaction?.root.end();
       await this.rollBack(runner);
       throw error;
     } finally {
-      giveUpBegin?.();
+      if (client !== null) takeBegin(client);
       await runner.release();
     }
   }
@@ -117,13 +120,20 @@ export class TransactionRunner {
     }
   }
 
-  private async commit(transaction: OpenTransaction): Promise<void> {
+  /** Then there is a statement more in front, and TypeORM knows which levels there are. From 1.0 on, a data source has one. */
+  private setsIsolation(isolation: IsolationLevel | undefined): boolean {
+    const { isolationLevel } = this.dataSource.options as { isolationLevel?: unknown };
+    return (isolation ?? isolationLevel) !== undefined;
+  }
+
+  private async commit(transaction: OpenTransaction, client: PgClient | null): Promise<void> {
     const { runner } = transaction;
     if (transaction.isCommitted) return;
     if (transaction.outcome === 'rolled back')
       throw new TransactionAbortedError('the work in it had rolled it back by hand');
     try {
-      await runner.commitTransaction();
+      if (client === null) await runner.commitTransaction();
+      else await commit(runner, () => this.runners.sendOn(transaction, client, COMMIT));
     } catch (error) {
       if (!transaction.isCommitted) throw error;
       // A subscriber's after-commit hook threw. An error here would make the caller do again what is done.
@@ -131,7 +141,7 @@ export class TransactionRunner {
         `A subscriber failed after the commit of ${transaction.name}: ${describeError(error)}`,
       );
     }
-    // A savepoint was still open, or began in the same moment: TypeORM has released that one instead of committing.
+    // A savepoint was still open, or began in the same moment: TypeORM releases that one instead of committing.
     if (!transaction.isCommitted) throw stillNested(transaction);
   }
 

@@ -18,12 +18,19 @@ interface BroadcasterResult {
   promises: Promise<unknown>[];
 }
 
-interface Broadcaster {
-  broadcastBeforeQueryEvent(result: BroadcasterResult, query: string, parameters: unknown[]): void;
+interface Broadcaster extends Record<
+  `broadcast${TransactionEvent}Event`,
+  (result: BroadcasterResult) => void
+> {
+  broadcastBeforeQueryEvent(
+    result: BroadcasterResult,
+    query: string,
+    parameters: unknown[] | undefined,
+  ): void;
   broadcastAfterQueryEvent(
     result: BroadcasterResult,
     query: string,
-    parameters: unknown[],
+    parameters: unknown[] | undefined,
     success: boolean,
     durationMs: number | undefined,
     answer: unknown,
@@ -46,6 +53,11 @@ export function depthOf(runner: QueryRunner): number {
 export function restoreDepth(runner: QueryRunner, depth: number): void {
   internals(runner).transactionDepth = depth;
   internals(runner).isTransactionActive = depth > 0;
+}
+
+/** Before the server has begun it, TypeORM takes a transaction for active already. */
+export function markActive(runner: QueryRunner, active: boolean): void {
+  internals(runner).isTransactionActive = active;
 }
 
 /** TypeORM 1.x says `dataSource`, 0.3 says `connection`. */
@@ -85,24 +97,42 @@ export function loggerOf(runner: QueryRunner): Logger {
   return dataSourceOf(runner).logger;
 }
 
-/** Tells subscribers of a statement that is sent past TypeORM. They may refuse it. */
-export async function announce(runner: QueryRunner, sql: string, parameters: unknown[]): Promise<void> {
+/** Where a transaction is that is begun or ended past TypeORM. */
+export type TransactionEvent =
+  'BeforeTransactionStart' | 'AfterTransactionStart' | 'BeforeTransactionCommit' | 'AfterTransactionCommit';
+
+/** Tells subscribers where a transaction is. @returns what they take time for; null: nothing */
+export function broadcast(runner: QueryRunner, event: TransactionEvent): Promise<unknown> | null {
   const result: BroadcasterResult = { count: 0, promises: [] };
-  internals(runner).broadcaster.broadcastBeforeQueryEvent(result, sql, parameters);
-  if (result.promises.length > 0) await Promise.all(result.promises);
+  internals(runner).broadcaster[`broadcast${event}Event`](result);
+  return timeOf(result);
 }
 
-/** Tells subscribers what became of it, and the logger, where it took longer than the data source allows. */
-export async function heard(
+/** Tells subscribers of a statement that is sent past TypeORM. They may refuse it. @returns as `broadcast()` */
+export function announce(
   runner: QueryRunner,
-  { sql, parameters }: { readonly sql: string; readonly parameters: unknown[] },
+  sql: string,
+  parameters: unknown[] | undefined,
+): Promise<unknown> | null {
+  const result: BroadcasterResult = { count: 0, promises: [] };
+  internals(runner).broadcaster.broadcastBeforeQueryEvent(result, sql, parameters);
+  return timeOf(result);
+}
+
+/**
+ * Tells subscribers what became of it, and the logger, where it took longer than the data source allows.
+ * @returns as `broadcast()`
+ */
+export function heard(
+  runner: QueryRunner,
+  { sql, parameters }: { readonly sql: string; readonly parameters?: unknown[] },
   outcome: {
     readonly success: boolean;
     readonly durationMs?: number;
     readonly answer?: unknown;
     readonly error?: unknown;
   },
-): Promise<void> {
+): Promise<unknown> | null {
   const { success, durationMs, answer, error } = outcome;
   const result: BroadcasterResult = { count: 0, promises: [] };
   internals(runner).broadcaster.broadcastAfterQueryEvent(
@@ -117,5 +147,9 @@ export async function heard(
   const { maxQueryExecutionTime } = dataSourceOf(runner).options;
   if (maxQueryExecutionTime && durationMs !== undefined && durationMs > maxQueryExecutionTime)
     loggerOf(runner).logQuerySlow(durationMs, sql, parameters, runner);
-  if (result.promises.length > 0) await Promise.all(result.promises);
+  return timeOf(result);
+}
+
+function timeOf({ promises }: BroadcasterResult): Promise<unknown> | null {
+  return promises.length > 0 ? Promise.all(promises) : null;
 }

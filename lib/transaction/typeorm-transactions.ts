@@ -50,7 +50,6 @@ export class TypeOrmTransactions implements Transactions {
   private readonly dataSource: DataSource;
   private readonly waitMs: number;
   private readonly transactions = new OpenTransactions();
-  private readonly direct: DirectStatements;
   private readonly runners: HeldRunners;
   private readonly runner: TransactionRunner;
   private readonly subscriber: OutboxSubscriber;
@@ -65,9 +64,9 @@ export class TypeOrmTransactions implements Transactions {
     this.dataSource = dataSource;
     this.waitMs = options.connectionWaitMs;
     this.foreign = new ForeignTransactions(dataSource, manager, foreignHosts);
-    this.direct = new DirectStatements(parts.preparesStatements ?? (() => false));
-    const gate = new CommitGate(listener, this.direct);
-    this.runners = new HeldRunners(dataSource, gate, listener, transactions);
+    const direct = new DirectStatements(parts.preparesStatements ?? (() => false));
+    const gate = new CommitGate(listener, direct);
+    this.runners = new HeldRunners(dataSource, gate, listener, transactions, direct);
     this.runner = new TransactionRunner(dataSource, transactions, this.runners, clock, (runner) =>
       this.routeOn(runner),
     );
@@ -96,19 +95,18 @@ export class TypeOrmTransactions implements Transactions {
     this.subscriber.uninstall();
   }
 
-  async run<T>(options: TransactionOptions, work: () => Promise<T>): Promise<T> {
+  run<T>(options: TransactionOptions, work: () => Promise<T>): Promise<T> {
     const { propagation = 'required', isolation, manager, name = '(without a name)' } = options;
-    const scope = manager === undefined ? this.scopeHere() : this.scopeNamedBy(manager, name);
-    if (propagation === 'requiresNew') {
-      return this.runner.open({ name, isolation, waitMs: scope === undefined ? null : this.waitMs }, work);
-    }
-    if (scope === undefined) {
+    try {
+      const scope = manager === undefined ? this.scopeHere() : this.scopeNamedBy(manager, name);
+      if (propagation === 'requiresNew')
+        return this.runner.open({ name, isolation, waitMs: scope === undefined ? null : this.waitMs }, work);
+      if (scope !== undefined) return this.runWithin(scope, options, name, work);
       if (propagation === 'mandatory') throw this.missing(name);
       return this.runner.open({ name, isolation, waitMs: null }, work);
+    } catch (error) {
+      return Promise.reject(error as Error); // eslint-disable-line @typescript-eslint/no-unnecessary-type-assertion
     }
-    if (isolation !== undefined) throw isolationRefused(name, isolation, scope.transaction.name);
-    this.runners.hold(scope.transaction);
-    return propagation === 'nested' ? this.runner.nest(scope, name, work) : this.runner.join(scope, work);
   }
 
   isActive(): boolean {
@@ -118,7 +116,7 @@ export class TypeOrmTransactions implements Transactions {
   current(): StatementRunner {
     const scope = this.scopeHere();
     if (scope === undefined) throw this.missing('This');
-    return this.runners.statementsOn(scope.transaction, this.direct);
+    return this.runners.statementsOn(scope.transaction);
   }
 
   stage(messages: readonly StagedMessage[], handle?: TransactionHandle): void {
@@ -142,6 +140,17 @@ export class TypeOrmTransactions implements Transactions {
 
   outside<T>(work: () => T): T {
     return runOutside(this.foreign.activeRunner(), work);
+  }
+
+  private runWithin<T>(
+    scope: TransactionScope,
+    { propagation, isolation }: TransactionOptions,
+    name: string,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    if (isolation !== undefined) throw isolationRefused(name, isolation, scope.transaction.name);
+    this.runners.hold(scope.transaction);
+    return propagation === 'nested' ? this.runner.nest(scope, name, work) : this.runner.join(scope, work);
   }
 
   /** The open transaction that code here is in: the ambient one, or another library's. */

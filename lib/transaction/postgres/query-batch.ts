@@ -6,10 +6,13 @@ import {
   type PgStatement,
   type Submittable,
 } from './client';
-import { queryOf } from './query-of';
+import { type PgOutcome, queryOf } from './query-of';
 
 /** The protocol's Sync: the end of a round trip. */
 const SYNC = Uint8Array.of(0x53, 0, 0, 0, 4);
+
+/** For a query that tells its answer by itself; `pg`'s client answers those nothing, too. */
+const NO_ANSWER = Promise.resolve(undefined as unknown as PgAnswer);
 
 /** No other message that a client sends begins like it. */
 function isSync(message: Uint8Array): boolean {
@@ -27,7 +30,7 @@ export class QueryBatch implements Submittable {
   /** Set by the client where it limits a query's time. */
   callback: ((error: Error | null) => void) | undefined;
   private readonly queries: PgQuery[] = [];
-  private readonly rejects: ((error: Error) => void)[] = [];
+  private readonly settles: ((outcome: PgOutcome) => void)[] = [];
   /** The one whose answer is next. */
   private at = 0;
 
@@ -44,26 +47,46 @@ export class QueryBatch implements Submittable {
 
   /**
    * One of ours, whose answer is texts and numbers.
-   * @returns the answer; it rejects when this statement fails, or one before it
+   * @param settle is called once; the statement fails when it does itself, or one before it
    */
-  add(statement: PgStatement): Promise<PgAnswer> {
-    return new Promise((resolve, reject) => {
-      this.rejects.push(reject);
-      this.queries.push(queryOf(this.client, statement, resolve, reject));
-    });
+  add(statement: PgStatement, settle: (outcome: PgOutcome) => void): void {
+    this.settles.push(settle);
+    this.enter(queryOf(this.client, statement, settle));
   }
 
   /** One of the application's, whose answer is read by the client's type parsers. */
   addForeign(statement: PgStatement): Promise<PgAnswer> {
-    const answer = this.add(statement);
+    const answer = this.answered(statement);
     // As the client does with the queries that it is given.
     this.queries.at(-1)!._result._types ??= this.client._types;
     return answer;
   }
 
+  /** The last one: a text, or a query that was made for the client. @returns the answer to a text */
+  append(query: string | PgQuery): Promise<PgAnswer> {
+    if (typeof query === 'string') return this.answered({ text: query });
+    this.enter(query);
+    return NO_ANSWER;
+  }
+
   /** It is not going to be sent. */
   abandon(error: Error): void {
-    for (const reject of this.rejects) reject(error);
+    for (const settle of this.settles) settle({ error, answer: null });
+  }
+
+  private enter(query: PgQuery): void {
+    // The simple protocol has a Sync in each statement.
+    query.queryMode = 'extended';
+    this.queries.push(query);
+  }
+
+  private answered(statement: PgStatement): Promise<PgAnswer> {
+    return new Promise((resolve, reject) => {
+      this.add(statement, ({ error, answer }) => {
+        if (error === null) resolve(answer);
+        else reject(error);
+      });
+    });
   }
 
   submit(connection: PgConnection): Error | null {

@@ -1,22 +1,25 @@
 import { type PgAnswer, type PgClient, type PgQuery, type PgStatement } from './client';
 
+/** What became of a statement on the server. */
+export type PgOutcome =
+  { readonly error: Error; readonly answer: null } | { readonly error: null; readonly answer: PgAnswer };
+
 /**
- * `pg`'s own object of one statement, for the extended protocol.
+ * `pg`'s own object of one statement.
  *
  * Made of its text, and the rest afterwards: what is given as an object, `pg` copies property by property through
  * descriptors, which costs more than all else it does for a statement.
+ * @param settle called once, when it is through
  */
 export function queryOf(
   client: PgClient,
   { text, values, name }: PgStatement,
-  resolve: (answer: PgAnswer) => void,
-  reject: (error: Error) => void,
+  settle: (outcome: PgOutcome) => void,
 ): PgQuery {
   const query = new client.constructor.Query(text, values, (error, answer) => {
-    if (error === null || error === undefined) resolve(answer!);
-    else reject(error);
+    if (error === null || error === undefined) settle({ error: null, answer: answer! });
+    else settle({ error, answer: null });
   });
   query.name = name;
-  query.queryMode = 'extended';
   return query;
 }

@@ -75,6 +75,27 @@ describe('round trips of a transaction on postgres', () => {
     await isIdle();
   });
 
+  it('are one where there is nothing but messages, and one where there is nothing at all', async () => {
+    const publishing = () => bench.transactions.run({}, async () => bench.publish('m'));
+    expect(await roundTrips(publishing)).toBe(1);
+    expect(await bench.storedMessages()).toEqual(['m']);
+    expect(await roundTrips(() => bench.transactions.run({}, async () => undefined))).toBe(1);
+    await isIdle();
+  });
+
+  it('are three with a statement of ours in front: BEGIN goes with that one', async () => {
+    const probe = { name: 'round_trips_first', sql: 'SELECT $1::int AS n', parameters: [1] };
+    const count = await roundTrips(() =>
+      bench.transactions.run({}, async () => {
+        expect(await execute(bench.transactions.current(), probe)).toEqual([{ n: 1 }]);
+        await add('a');
+      }),
+    );
+    expect(count).toBe(3);
+    expect(await bench.storedThings()).toEqual(['a']);
+    await isIdle();
+  });
+
   it('are two for a transaction of the application that publishes, besides its own statements', async () => {
     const count = await roundTrips(() =>
       bench.dataSource.transaction(async (manager) => {
@@ -107,6 +128,92 @@ describe('round trips of a transaction on postgres', () => {
       'after INSERT INTO pr',
       'after COMMIT',
     ]);
+  });
+
+  it('let subscribers take their time at both ends of the transaction', async () => {
+    const heard: string[] = [];
+    const note = async (what: string, { isTransactionActive }: QueryRunner): Promise<void> => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      heard.push(`${what} ${isTransactionActive ? 'active' : 'over'}`);
+    };
+    const write = async (id: string, runner: QueryRunner): Promise<void> => {
+      await runner.query(`INSERT INTO thing (id) VALUES ($1)`, [id]);
+    };
+    bench.dataSource.subscribers.push({
+      beforeTransactionStart: ({ queryRunner }) => note('before start', queryRunner),
+      afterTransactionStart: async ({ queryRunner }) => {
+        await note('after start', queryRunner);
+        await write('by the first hook', queryRunner);
+      },
+      beforeTransactionCommit: async ({ queryRunner }) => {
+        await note('before commit', queryRunner);
+        await write('by the last hook', queryRunner);
+        bench.publish('by a hook', queryRunner);
+      },
+      afterTransactionCommit: ({ queryRunner }) => note('after commit', queryRunner),
+    });
+    await bench.transactions.run({}, async () => {
+      heard.push('work');
+      bench.publish('m');
+    });
+    expect(heard).toEqual([
+      'before start active',
+      'after start active',
+      'work',
+      'before commit active',
+      'after commit over',
+    ]);
+    expect(await bench.storedThings()).toEqual(['by the first hook', 'by the last hook']);
+    expect(await bench.storedMessages()).toEqual(['by a hook', 'm']);
+    await isIdle();
+  });
+
+  it.each([
+    ['beforeTransactionStart', []],
+    ['afterTransactionStart', ['START TRANSACTION', 'ROLLBACK']],
+    ['beforeTransactionCommit', ['START TRANSACTION', 'INSERT', 'ROLLBACK']],
+  ] as const)('store nothing where a subscriber refuses in %s', async (hook, statements) => {
+    const sent: string[] = [];
+    bench.dataSource.subscribers.push({
+      [hook]: () => {
+        throw new Error('not today');
+      },
+      afterQuery: ({ query }) => void sent.push(query.replace(/^INSERT .*/s, 'INSERT')),
+    });
+    const work = bench.transactions.run({}, async () => {
+      await add('a');
+      bench.publish('m');
+    });
+    await expect(work).rejects.toThrow('not today');
+    expect(sent).toEqual(statements);
+    bench.dataSource.subscribers.splice(1);
+    expect([await bench.storedThings(), await bench.storedMessages()]).toEqual([[], []]);
+    await isIdle();
+    await bench.transactions.run({}, () => add('b'));
+    expect(await bench.storedThings()).toEqual(['b']);
+  });
+
+  it('give the logger what TypeORM gives it', async () => {
+    const logged = async (run: () => Promise<unknown>): Promise<unknown[]> => {
+      const log = jest.spyOn(bench.dataSource.logger, 'logQuery');
+      try {
+        await run();
+        return log.mock.calls.map(([query, parameters]) => [query, parameters]);
+      } finally {
+        log.mockRestore();
+      }
+    };
+    const typeOrms = await logged(() =>
+      bench.dataSource.transaction((manager) => manager.insert(ThingSchema, { id: 'a' })),
+    );
+    const ours = await logged(() => bench.transactions.run({}, () => add('b')));
+    const expected = (id: string): unknown[] => [
+      ['START TRANSACTION', undefined],
+      [expect.stringMatching(/^INSERT INTO "thing"/), [id]],
+      ['COMMIT', undefined],
+    ];
+    expect(typeOrms).toEqual(expected('a'));
+    expect(ours).toEqual(expected('b'));
   });
 
   it('skip COMMIT when the messages cannot be written', async () => {

@@ -1,40 +1,68 @@
-import { type PgAnswer, type PgClient, type PgStatement } from './client';
+import { type PgAnswer, type PgClient, type PgQuery, type PgStatement, type Submittable } from './client';
 import { takeNextQuery } from './next-query';
 import { QueryBatch } from './query-batch';
 
 /** As TypeORM says it. */
-const BEGIN = 'START TRANSACTION';
+export const BEGIN = 'START TRANSACTION';
 
 type Arguments = Parameters<PgClient['query']>;
+
+/** Where a client keeps how to send no BEGIN after all. */
+const KEPT = Symbol('outbox keeps BEGIN back');
+
+interface Keeping extends PgClient {
+  [KEPT]?: (() => void) | null;
+}
 
 /**
  * Keeps the BEGIN of one transaction back until its first statement, and sends both in one round trip. The server skips
  * the statement when BEGIN fails, so none ever runs by itself.
  *
  * Only a statement with values is sent along: one without may be several, and those the protocol takes by themselves alone.
- * @returns gives the connection up, whether anything was sent on it or not
  */
-export function deferBegin(client: PgClient): () => void {
-  let giveBack = takeNextQuery(client, (query) => (...args) => {
-    // A subscriber's own statement came first, so this is no transaction yet.
-    if (args[0] !== BEGIN) return query(...args);
-    giveBack = takeNextQuery(
-      client,
-      () =>
-        (...first) =>
-          sendFirst(client, query, first),
-    );
-    return Promise.resolve<PgAnswer>({ command: 'START', rows: [], rowCount: null });
+export function keepBegin(given: PgClient): void {
+  const client: Keeping = given;
+  const giveBack = takeNextQuery(client, (query) => (...args) => {
+    client[KEPT] = null;
+    return sendFirst(client, query, args);
   });
-  return () => giveBack();
+  client[KEPT] = giveBack;
+}
+
+/** Takes the BEGIN that is kept back there, to be sent by the caller or not at all. @returns whether there was one */
+export function takeBegin(given: PgClient): boolean {
+  const client: Keeping = given;
+  const giveBack = client[KEPT];
+  if (giveBack === null || giveBack === undefined) return false;
+  client[KEPT] = null;
+  giveBack();
+  return true;
+}
+
+/** The query, or a batch of the BEGIN that was kept back and the query. */
+export function withBegin(client: PgClient, query: PgQuery): Submittable {
+  if (!takeBegin(client)) return query;
+  const batch = beginBatch(client);
+  void batch.append(query);
+  return batch;
+}
+
+/** A batch for this client; a BEGIN that was kept back is its first statement. */
+export function batchOn(client: PgClient): QueryBatch {
+  return takeBegin(client) ? beginBatch(client) : new QueryBatch(client);
+}
+
+/** The failure of BEGIN is the failure of what comes along. */
+function beginBatch(client: PgClient): QueryBatch {
+  const batch = new QueryBatch(client);
+  batch.add({ text: BEGIN }, () => undefined);
+  return batch;
 }
 
 function sendFirst(client: PgClient, query: PgClient['query'], args: Arguments): Promise<PgAnswer> {
   const statement = batchable(...args);
   if (statement === null) return sendBegin(client, query, args);
-  const batch = new QueryBatch(client);
-  // Its failure is the failure of what comes along.
-  batch.add({ text: BEGIN }).catch(() => undefined);
+  const batch = beginBatch(client);
   const answer = batch.addForeign(statement);
   void query(batch);
   return answer;
