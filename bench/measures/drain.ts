@@ -4,30 +4,36 @@ import { type Bench, type Sample, type Variant, measured } from '../harness/row'
 import type { Workspace } from '../harness/workspace';
 import type { ApplicationConfig } from '../roles/application';
 import type { Sent } from '../roles/config';
+import type { RawSenderConfig } from '../roles/raw-sender';
 import { roleConfig } from './role-config';
 import { until } from './until';
 
 /** A process that has just been started is slow for reasons of its own: so many go first. */
 const WARM_UP = 1_000;
 
-/** The broker's own limit: amqplib alone. */
-export function rawDrain(bench: Bench, workspace: Workspace, size: BacklogSize, inFlight: number): Variant {
+/** The broker's own limit: amqplib alone. @param enveloped what it costs the broker that messages say who they are */
+export function rawDrain(
+  bench: Bench,
+  workspace: Workspace,
+  size: BacklogSize,
+  inFlight: number,
+  enveloped = false,
+): Variant {
+  const config: RawSenderConfig = { ...roleConfig(bench, workspace), enveloped };
+  const name = `amqplib, ${inFlight.toLocaleString('en-US')} in flight`;
   return {
-    name: inFlight === 1 ? 'amqplib, 1 in flight' : `amqplib, ${inFlight.toLocaleString('en-US')} in flight`,
-    kind: 'baseline',
+    name: enveloped ? `${name}, with our properties` : name,
+    kind: enveloped ? 'more' : 'baseline',
     run: () =>
-      withChildren(
-        [() => Child.start('roles/raw-sender.ts', roleConfig(bench, workspace))],
-        async (sender) => {
-          await sender.call('drain', { ...size, count: warmUpOf(size), inFlight });
-          await bench.broker.purge();
-          const { result, cpu } = await measured(bench, [sender], () =>
-            sender.call<number>('drain', { ...size, inFlight }),
-          );
-          await bench.broker.purge();
-          return { figures: { rate: result }, cpu };
-        },
-      ),
+      withChildren([() => Child.start('roles/raw-sender.ts', config)], async (sender) => {
+        await sender.call('drain', { ...size, count: warmUpOf(size), inFlight });
+        await bench.broker.purge();
+        const { result, cpu } = await measured(bench, [sender], () =>
+          sender.call<number>('drain', { ...size, inFlight }),
+        );
+        await bench.broker.purge();
+        return { figures: { rate: result }, cpu };
+      }),
   };
 }
 

@@ -4,9 +4,15 @@ import { monotonicMs } from '../harness/statistics';
 import type { RoleConfig } from './config';
 import { ConfirmedPublisher } from './confirmed-publisher';
 
+export interface RawSenderConfig extends RoleConfig {
+  /** See `ConfirmedPublisher.open()`. @default false */
+  readonly enveloped?: boolean;
+}
+
 /** The broker's own limit: nothing but amqplib, with so many messages in flight. */
 serve(async () => {
-  const publisher = await ConfirmedPublisher.open(configOf<RoleConfig>().brokerUrl);
+  const { brokerUrl, enveloped } = configOf<RawSenderConfig>();
+  const publisher = await ConfirmedPublisher.open(brokerUrl, enveloped);
   return {
     drain: ({ count, bytes, inFlight }: { count: number; bytes: number; inFlight: number }) =>
       new Promise<number>((resolve, reject) => {
