@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { DataSource, type DataSourceOptions, type QueryRunner } from 'typeorm';
 
 import { RelayError } from '../core/errors';
@@ -117,6 +118,7 @@ export class RelayDataSource {
     try {
       const dataSource = await new DataSource(this.options()).initialize();
       if (dialectOf(dataSource.options.type) === 'postgres') {
+        hearNewConnections(dataSource);
         await this.examine(dataSource);
       } else this.settings = MYSQL_SETTINGS;
       return dataSource;
@@ -176,6 +178,18 @@ export class RelayDataSource {
       extra: Object.fromEntries(kept),
     } as unknown as DataSourceOptions;
   }
+}
+
+/**
+ * On its way from `pg`'s pool to TypeORM, a new connection has nobody who hears its errors. A server that ends it in the same
+ * breath as it greets, as one does that shuts down, would end this process: an 'error' without a listener does that. Who
+ * uses the connection is told by the next statement.
+ */
+function hearNewConnections({ driver }: DataSource): void {
+  const { master } = driver as unknown as {
+    master: { on(event: 'connect', listener: (client: EventEmitter) => void): unknown };
+  };
+  master.on('connect', (client) => client.on('error', () => undefined));
 }
 
 async function inTransaction<T>(runner: QueryRunner, work: () => Promise<T>): Promise<T> {
