@@ -4,6 +4,7 @@ import { type Bench, type Sample, type Variant, measured } from '../harness/row'
 import type { Workspace } from '../harness/workspace';
 import type { ApplicationConfig } from '../roles/application';
 import type { Sent } from '../roles/config';
+import type { Properties } from '../roles/confirmed-publisher';
 import type { RawSenderConfig } from '../roles/raw-sender';
 import { roleConfig } from './role-config';
 import { until } from './until';
@@ -11,19 +12,19 @@ import { until } from './until';
 /** A process that has just been started is slow for reasons of its own: so many go first. */
 const WARM_UP = 1_000;
 
-/** The broker's own limit: amqplib alone. @param enveloped what it costs the broker that messages say who they are */
+/** The broker's own limit: amqplib alone. @param properties cost the broker something: it reads and keeps them */
 export function rawDrain(
   bench: Bench,
   workspace: Workspace,
   size: BacklogSize,
   inFlight: number,
-  enveloped = false,
+  properties: Properties = 'none',
 ): Variant {
-  const config: RawSenderConfig = { ...roleConfig(bench, workspace), enveloped };
+  const config: RawSenderConfig = { ...roleConfig(bench, workspace), properties };
   const name = `amqplib, ${inFlight.toLocaleString('en-US')} in flight`;
   return {
-    name: enveloped ? `${name}, with our properties` : name,
-    kind: enveloped ? 'more' : 'baseline',
+    name: properties === 'none' ? name : `${name}, with our properties`,
+    kind: properties === 'none' ? 'baseline' : 'more',
     run: () =>
       withChildren([() => Child.start('roles/raw-sender.ts', config)], async (sender) => {
         await sender.call('drain', { ...size, count: warmUpOf(size), inFlight });

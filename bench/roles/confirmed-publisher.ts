@@ -3,28 +3,33 @@ import { type ConfirmChannel, connect } from 'amqplib';
 
 import { EXCHANGE, MESSAGE_TYPE } from '../harness/names';
 
-/** What an outbox says of a message besides its id: type, sender, time, and the slot of its key. The broker reads all of it. */
+/** What a message says of itself besides its id: nothing, or what an outbox says of one without and with a key. */
+export type Properties = 'none' | 'ours' | 'ours, keyed';
+
 const ENVELOPE = {
   type: MESSAGE_TYPE,
   appId: 'bench',
   timestamp: Math.floor(Date.now() / 1_000),
-  headers: { 'outbox-slot': '12' },
   mandatory: true,
+};
+const PROPERTIES: Readonly<Record<Properties, object>> = {
+  none: {},
+  ours: { ...ENVELOPE, headers: { 'outbox-slot': '12' } },
+  'ours, keyed': { ...ENVELOPE, headers: { 'x-outbox-key': 'key-1', 'outbox-slot': '12' } },
 };
 
 /** Publishes persistent messages on a confirm channel, as one does by hand. */
 export class ConfirmedPublisher {
   private constructor(
     private readonly channel: ConfirmChannel,
-    private readonly envelope: object,
+    private readonly properties: object,
     readonly close: () => Promise<void>,
   ) {}
 
-  /** @param enveloped each message says of itself what one of an outbox does */
-  static async open(url: string, enveloped = false): Promise<ConfirmedPublisher> {
+  static async open(url: string, properties: Properties = 'none'): Promise<ConfirmedPublisher> {
     const connection = await connect(url, { noDelay: true });
     const channel = await connection.createConfirmChannel();
-    return new ConfirmedPublisher(channel, enveloped ? ENVELOPE : {}, () => connection.close());
+    return new ConfirmedPublisher(channel, PROPERTIES[properties], () => connection.close());
   }
 
   /** @param settled is called when the broker has confirmed it, or refused it */
@@ -33,7 +38,7 @@ export class ConfirmedPublisher {
       persistent: true,
       messageId: randomUUID(),
       contentType: 'application/json',
-      ...this.envelope,
+      ...this.properties,
     };
     this.channel.publish(EXCHANGE, MESSAGE_TYPE, body, options, settled as (error: unknown) => void);
   }

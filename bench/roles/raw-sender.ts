@@ -2,17 +2,17 @@ import { payloadOf } from '../harness/names';
 import { configOf, serve } from '../harness/serve';
 import { monotonicMs } from '../harness/statistics';
 import type { RoleConfig } from './config';
-import { ConfirmedPublisher } from './confirmed-publisher';
+import { ConfirmedPublisher, type Properties } from './confirmed-publisher';
 
 export interface RawSenderConfig extends RoleConfig {
-  /** See `ConfirmedPublisher.open()`. @default false */
-  readonly enveloped?: boolean;
+  /** @default 'none' */
+  readonly properties?: Properties;
 }
 
 /** The broker's own limit: nothing but amqplib, with so many messages in flight. */
 serve(async () => {
-  const { brokerUrl, enveloped } = configOf<RawSenderConfig>();
-  const publisher = await ConfirmedPublisher.open(brokerUrl, enveloped);
+  const { brokerUrl, properties } = configOf<RawSenderConfig>();
+  const publisher = await ConfirmedPublisher.open(brokerUrl, properties);
   return {
     drain: ({ count, bytes, inFlight }: { count: number; bytes: number; inFlight: number }) =>
       new Promise<number>((resolve, reject) => {

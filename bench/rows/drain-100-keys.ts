@@ -16,6 +16,7 @@ export const drain100Keys: Row = {
       variants: [
         rawDrain(bench, workspace, size, 1_000),
         outboxDrain(bench, workspace, { name: 'ours', kind: 'ours', size, keys: 100, before }),
+        rawDrain(bench, workspace, size, 100, 'ours, keyed'),
       ],
       close: () => workspace.drop(),
     };

@@ -30,7 +30,7 @@ export function drainNoKey(bytes: number): Row {
           rawDrain(bench, workspace, size, 1_000),
           drain(main ?? 1, 'ours'),
           ...others.map((relays) => drain(relays, 'more')),
-          rawDrain(bench, workspace, size, 1_000, true),
+          rawDrain(bench, workspace, size, 1_000, 'ours'),
           ...peerDrains(bench, workspace, size),
         ],
         close: () => workspace.drop(),

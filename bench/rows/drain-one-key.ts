@@ -19,6 +19,7 @@ export const drainOneKey: Row = {
       variants: [
         rawDrain(bench, workspace, size, 1),
         outboxDrain(bench, workspace, { name: 'ours', kind: 'ours', size, keys: 1, before }),
+        rawDrain(bench, workspace, size, 1, 'ours, keyed'),
       ],
       close: () => workspace.drop(),
     };
