@@ -1,9 +1,9 @@
 import { type QueryRunner, TransactionNotStartedError } from 'typeorm';
 import {
+  announce,
   broadcast,
   depthOf,
   heard,
-  announce,
   loggerOf,
   markActive,
   restoreDepth,
@@ -16,6 +16,9 @@ import { BEGIN, keepBegin } from './kept-begin';
  * marks on the runner, and the same subscribers hear the same things in the same order. What is left out is TypeORM's way to
  * the server, some fifty promises a transaction; and BEGIN waits for the first statement.
  */
+
+/** What the server will have answered to BEGIN. */
+const BEGUN = { command: 'START', rows: [], rowCount: null };
 
 /** Begins, as far as anybody can see: BEGIN itself is kept back, and goes out with the first statement. */
 export async function begin(runner: QueryRunner, client: PgClient): Promise<void> {
@@ -38,22 +41,17 @@ export async function begin(runner: QueryRunner, client: PgClient): Promise<void
   if (started !== null) await started;
 }
 
-/** What the server will have answered. */
-const BEGUN = { command: 'START', rows: [], rowCount: null };
-
 /**
- * Commits the outermost transaction.
+ * Commits. Where a savepoint is still open, nothing is sent: TypeORM would release that one instead.
  * @param send sends COMMIT
- * @returns false where a savepoint is open, and so nothing is committed
  */
-export async function commit(runner: QueryRunner, send: () => Promise<unknown>): Promise<boolean> {
+export async function commit(runner: QueryRunner, send: () => Promise<unknown>): Promise<void> {
   if (!runner.isTransactionActive) throw new TransactionNotStartedError();
   const ending = broadcast(runner, 'BeforeTransactionCommit');
   if (ending !== null) await ending;
-  if (depthOf(runner) !== 1) return false;
+  if (depthOf(runner) !== 1) return;
   await send();
   restoreDepth(runner, 0);
   const ended = broadcast(runner, 'AfterTransactionCommit');
   if (ended !== null) await ended;
-  return true;
 }
