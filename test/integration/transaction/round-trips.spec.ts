@@ -262,16 +262,32 @@ describe('round trips of a transaction on postgres', () => {
     expect(await bench.storedMessages()).toEqual(['m']);
   });
 
-  it('skip the first statement when BEGIN fails, so that it never runs by itself', async () => {
+  it.each<[string, RegExp, () => Promise<unknown>]>([
+    ["a statement of the application's", /current transaction is aborted/, () => add('a')],
+    [
+      'a statement of ours',
+      /current transaction is aborted/,
+      () =>
+        execute(bench.transactions.current(), {
+          name: 'round_trips_insert',
+          sql: 'INSERT INTO thing (id) VALUES ($1)',
+          parameters: ['a'],
+        }),
+    ],
+    ['messages alone', /a statement in it had failed/, () => Promise.resolve(bench.publish('m'))],
+  ])('skip %s when BEGIN fails, so that it never runs by itself', async (_what, message, work) => {
     // Somebody gave the connection back inside a transaction that has failed: there, BEGIN is an error.
     await onTheConnection(async (runner) => {
       await runner.query('BEGIN');
       await runner.query('SELECT 1 / 0').catch(() => undefined);
     });
-    await expect(bench.transactions.run({}, () => add('a'))).rejects.toThrow(
-      /current transaction is aborted/,
-    );
-    expect(await bench.storedThings()).toEqual([]);
+    await expect(
+      bench.transactions.run({}, async () => {
+        await work();
+      }),
+    ).rejects.toThrow(message);
+    expect([await bench.storedThings(), await bench.storedMessages()]).toEqual([[], []]);
+    expect(bench.listener.handedOver).toEqual([]);
     await bench.transactions.run({}, () => add('b'));
     expect(await bench.storedThings()).toEqual(['b']);
     await isIdle();

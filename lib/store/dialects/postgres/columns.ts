@@ -40,8 +40,8 @@ export function firstOfKey(table: string, columns: string, status: string, hash:
 
 /**
  * Whether a key has a row in any of these statuses: one descent of the index for each, until there is one, in one look.
- * Spelt for the same reason as `keyStatusIs`. Where a statement keeps its plan, the planner has to be told besides not to
- * scan the table: without an order it hopes for an early hit, and a new key has none.
+ * Spelt for the same reason as `keyStatusIs`. Only where the planner is told not to scan the table: without an order it hopes
+ * for an early hit, and a new key has none. Elsewhere, `firstOfKey`.
  */
 export function hasRowOfKey(table: string, statuses: readonly string[], hash: string): string {
   const list = statuses.map((status) => `'${status}'`).join(', ');
