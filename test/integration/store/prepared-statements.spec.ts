@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createServer, connect, type AddressInfo } from 'node:net';
 import { DataSource } from 'typeorm';
 import { hotStatement } from '../../../lib/store/hot-statement';
@@ -52,6 +53,17 @@ describe('Named statements of the store on PostgreSQL', () => {
     await expect(own.execute(hotStatement('SELECT 1 / $1::int')([0]))).rejects.toMatchObject({
       code: '22012',
     });
+  });
+
+  it('are planned once, however many ids they are about', async () => {
+    const own = relay();
+    const read = hotStatement(`SELECT id FROM ${fixture.names.message} WHERE id = ANY ($1::uuid[])`);
+    for (let round = 0; round < 12; round += 1) {
+      await own.execute(read([Array.from({ length: 125 }, () => randomUUID())]));
+    }
+    expect(
+      await own.query('SELECT generic_plans::int, custom_plans::int FROM pg_prepared_statements'),
+    ).toEqual([{ generic_plans: 12, custom_plans: 0 }]);
   });
 
   it('have names that are made of their text', () => {
