@@ -28,16 +28,18 @@ export function envelopeOf(message: ClaimedMessage): Envelope {
     contentType: message.contentType,
     contentEncoding: message.contentEncoding ?? undefined,
     timestamp: envelopeTimestamp(message),
-    headers: envelopeHeaders(message) ?? {},
+    headers: envelopeHeaders(message),
   };
 }
 
-/** The message's own headers and the library's, in an object that the caller may add to; null: there are none. */
-export function envelopeHeaders(message: ClaimedMessage): Record<string, string> | null {
-  const { key, schemaVersion, tenant } = message;
-  if (key === null && schemaVersion === null && tenant === null && Object.keys(message.headers).length === 0)
-    return null;
-  const headers: Record<string, string> = { ...message.headers };
+/** The message's own headers and the library's, in an object of the caller's own. */
+export function envelopeHeaders({
+  key,
+  schemaVersion,
+  tenant,
+  headers: own,
+}: ClaimedMessage): Record<string, string> {
+  const headers: Record<string, string> = { ...own };
   if (key !== null) headers[ENVELOPE_HEADERS.key] = key;
   if (schemaVersion !== null) headers[ENVELOPE_HEADERS.schemaVersion] = String(schemaVersion);
   if (tenant !== null) headers[ENVELOPE_HEADERS.tenant] = tenant;

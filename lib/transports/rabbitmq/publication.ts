@@ -1,13 +1,8 @@
-import { type Envelope, envelopeHeaders, envelopeTimestamp } from '../../core/envelope';
+import { type Envelope, envelopeTimestamp } from '../../core/envelope';
 import type { ClaimedMessage } from '../../core/message';
-import { SLOT_HEADER, slotOf } from '../../core/ordered-queue';
 import { SHORT_STRING_BYTES_MAX, parseDestination } from './destination';
+import { headersOf } from './message-headers';
 
-/**
- * Headers are one AMQP frame together with the other properties: amqplib encodes them in 64 KiB, and a broker closes the
- * whole connection for a frame that is too long, which would fail every other message, too.
- */
-const HEADERS_BYTES_MAX = 60_000;
 /** UTF-8 takes three bytes at most for each of JavaScript's characters: up to here there is nothing to count. */
 const SHORT_STRING_LENGTH_SAFE = Math.floor(SHORT_STRING_BYTES_MAX / 3);
 
@@ -33,15 +28,8 @@ export function publicationOf(message: ClaimedMessage, mandatory: boolean): Publ
   if (tooLong !== false) {
     return `Its ${tooLong} is longer than the ${SHORT_STRING_BYTES_MAX} bytes that RabbitMQ takes`;
   }
-  // What has no key is spread by its id: it has no order to keep.
-  const slot = slotOf(message.key ?? id);
-  let headers = envelopeHeaders(message);
-  if (headers === null) headers = slotAlone(slot);
-  else {
-    headers[SLOT_HEADER] = slot;
-    const problem = headersProblem(headers);
-    if (problem !== null) return problem;
-  }
+  const headers = headersOf(message);
+  if (typeof headers === 'string') return headers;
   // One literal: spreads of an envelope would cost more than the rest of this.
   const options = {
     messageId: id,
@@ -57,36 +45,10 @@ export function publicationOf(message: ClaimedMessage, mandatory: boolean): Publ
   return { exchange, routingKey, options };
 }
 
-const slotsAlone = new Map<string, Envelope['headers']>();
-
-/** Messages that bear nothing but their slot share its headers: amqplib makes a prototype of them, which is slow for a new object. */
-function slotAlone(slot: string): Envelope['headers'] {
-  let headers = slotsAlone.get(slot);
-  if (headers === undefined) {
-    headers = { [SLOT_HEADER]: slot };
-    slotsAlone.set(slot, headers);
-  }
-  return headers;
-}
-
 function isTooLong(text: string | null): boolean {
   return (
     text !== null &&
     text.length > SHORT_STRING_LENGTH_SAFE &&
     Buffer.byteLength(text) > SHORT_STRING_BYTES_MAX
   );
-}
-
-function headersProblem(headers: Envelope['headers']): string | null {
-  let bytes = 0;
-  for (const [name, value] of Object.entries(headers)) {
-    const nameBytes = Buffer.byteLength(name);
-    if (nameBytes > SHORT_STRING_BYTES_MAX)
-      return `A header's name is longer than ${SHORT_STRING_BYTES_MAX} bytes`;
-    if (typeof value !== 'string') return `The header ${name} is no string`;
-    bytes += nameBytes + Buffer.byteLength(value) + 6;
-  }
-  return bytes > HEADERS_BYTES_MAX
-    ? `Its headers and its key have ${bytes} bytes, and ${HEADERS_BYTES_MAX} is the limit. Put it into the payload`
-    : null;
 }
