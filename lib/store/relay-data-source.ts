@@ -27,7 +27,8 @@ const MYSQL_SETTINGS = ['SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED'
  * A statement with a name keeps the plan that was made for it while the table was empty, where a scan of it looks cheap,
  * until the table is analyzed; that may be a million rows later. Each of the relay's statements has its index. One with a
  * hundred ids would be planned anew each time, for no other plan, and that takes as long as to run it: the server guesses
- * ten, and finds its guess dear. (PostgreSQL 11 has no word for this.)
+ * ten, and prefers the hundred that it sees. Asked for by a SELECT, as a server that is too old does not know it, and is told so
+ * in words of ours.
  */
 const PLANNED_ONCE_SETTINGS = [
   'SET enable_seqscan = off',
