@@ -113,7 +113,13 @@ export class OutboxModule
       }
       for (const transport of transports.values()) await transactions.outside(() => transport.start());
     }
-    relay.start(transports);
+    try {
+      relay.start(transports);
+    } catch (error) {
+      // Nest does not shut down what it refuses to boot.
+      await this.beforeApplicationShutdown();
+      throw error;
+    }
   }
 
   async beforeApplicationShutdown(): Promise<void> {

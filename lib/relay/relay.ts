@@ -61,6 +61,7 @@ export class Relay implements RelayControl {
   /**
    * Begins to send. The store is verified; until now, rows were born due.
    * @param transports by name. Their owner has started them, and stops them after `stop()`.
+   * @throws OutboxConfigurationError for settings that do not fit; nothing has begun then.
    */
   start(transports: ReadonlyMap<string, Transport>): void {
     if (this.started || this.stopped !== null) return;
@@ -136,10 +137,15 @@ export class Relay implements RelayControl {
 
   private begin(transports: ReadonlyMap<string, Transport>): void {
     const { lanes, resendJob, sweeper, alarms, cleaner, wakeUp, state } = this.parts;
+    if (state.sends) {
+      // These refuse settings that do not fit, and nothing has begun by then.
+      this.parts.open(transports);
+      const { schedule } = this.given;
+      schedule.start(() => (schedule.mayIdle ? resendJob.tick() : resendJob.wake()));
+    }
     // Every process looks after its own inbox, whether it sends or not.
     cleaner.start();
     if (!state.sends) return;
-    this.parts.open(transports);
     for (const { name, gate } of lanes) {
       gate.watch();
       if (this.pausedEarly.has(name) || this.pausedEarly.has(null)) gate.pause();
@@ -149,8 +155,6 @@ export class Relay implements RelayControl {
     sweeper.start();
     if (this.given.alarm !== null) alarms.start();
     wakeUp.listen(() => resendJob.wake());
-    const { schedule } = this.given;
-    schedule.start(() => (schedule.mayIdle ? resendJob.tick() : resendJob.wake()));
   }
 
   private lanesOf(transport: string | undefined): readonly Lane[] {

@@ -196,6 +196,35 @@ describe('the jobs in the background', () => {
   });
 });
 
+describe('a relay that is refused', () => {
+  it.each<[string, GivenRelay]>([
+    [
+      'by its schedule',
+      {
+        dependencies: {
+          schedule: {
+            mayIdle: true,
+            start: () => {
+              throw new Error('refused');
+            },
+            stop: () => undefined,
+          },
+        },
+      },
+    ],
+    ['by a lease that is too short', { settings: { relay: { leaseMs: 1 } } }],
+  ])('%s, has not begun anything', async (_, given) => {
+    const fixture = new RelayFixture({ ...given, started: false });
+    await fixture.insertDue({});
+    const before = [...fixture.database.statements];
+    expect(() => fixture.start()).toThrow();
+    await fixture.clock.advance(120_000);
+    expect(fixture.database.statements).toEqual(before);
+    await fixture.relay.stop();
+    await fixture.relay.close();
+  });
+});
+
 describe('the schedule', () => {
   it('stands in the registry as an interval, and leaves it when it stops', () => {
     const registry = new SchedulerRegistry();
