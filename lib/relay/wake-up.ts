@@ -21,6 +21,7 @@ export class WakeUp {
   private lastNotifyMs = Number.NEGATIVE_INFINITY;
   private stopListening: (() => Promise<void>) | null = null;
   private listening: Promise<void> = Promise.resolve();
+  private sending: Promise<void> = Promise.resolve();
   private listenFailures = 0;
   private closed = false;
 
@@ -36,7 +37,7 @@ export class WakeUp {
     if (!this.store.canNotify || this.cancelNotify !== null || this.closed) return;
     const waitMs = this.settings.notifyDelayMs - (this.clock.monotonicMs() - this.lastNotifyMs);
     // Even the first one waits for a timer: this is called from a commit, which must not do a query's work.
-    this.cancelNotify = this.clock.after(Math.max(0, waitMs), () => void this.send());
+    this.cancelNotify = this.clock.after(Math.max(0, waitMs), () => this.send());
   }
 
   /** Begins to listen, and keeps trying when the database is away. */
@@ -45,22 +46,28 @@ export class WakeUp {
     this.listening = this.tryListen(onNotify);
   }
 
-  /** Resolves when nothing comes any more; a notification that is due still goes out. */
+  /** Resolves when nothing comes any more; a notification that is due, or on its way, still goes out. */
   async close(): Promise<void> {
     this.closed = true;
     this.cancelListen?.();
     if (this.cancelNotify !== null) {
       this.cancelNotify();
-      await this.send();
+      this.send();
     }
+    await this.sending;
     await this.listening;
     await this.stopListening?.();
     this.stopListening = null;
   }
 
-  private async send(): Promise<void> {
+  private send(): void {
     this.cancelNotify = null;
     this.lastNotifyMs = this.clock.monotonicMs();
+    const before = this.sending;
+    this.sending = this.sendOne().then(() => before);
+  }
+
+  private async sendOne(): Promise<void> {
     try {
       await this.store.notify();
       this.health.worked('Waking other relays');

@@ -51,6 +51,25 @@ describe('shutdown', () => {
     expect(rows.slice(2).every(({ nextAttemptMs }) => nextAttemptMs <= fixture.clock.wallMs())).toBe(true);
   });
 
+  it('waits for a notification that is on its way, and sends the one that is due', async () => {
+    start({ settings: { role: 'publisher' } });
+    const answers: (() => void)[] = [];
+    fixture.database.before = (statement) =>
+      statement === 'notify' ? new Promise((resolve) => answers.push(resolve)) : undefined;
+    await fixture.publish({});
+    await fixture.clock.advance(100);
+    await fixture.publish({});
+    const state = stop();
+    await settled();
+    expect(answers).toHaveLength(2);
+    answers[1]!();
+    await settled();
+    expect(state.over).toBe(false);
+    answers[0]!();
+    await settled();
+    expect(state.over).toBe(true);
+  });
+
   it('sends what was committed before it, as long as there is time', async () => {
     start({ transports: { main: new FakeTransport({ concurrencyMax: 2 }) } });
     const ids = await fixture.publish(...Array.from({ length: 9 }, () => ({})));
