@@ -48,7 +48,7 @@ async function runOn(
   const results: RowResult[] = [];
   try {
     progress.begin();
-    for (const row of rows) {
+    for (const row of rows.filter((one) => canRun(one, type))) {
       // A run takes long: neither a row that fails nor an end before its time must cost the others.
       await runRow(row, { options, ...servers }, progress.show).then(
         (result) => {
@@ -78,6 +78,14 @@ async function runOn(
   }
   console.log(`Written: ${relative(process.cwd(), writeResult(type, result))}`);
   return result;
+}
+
+/** Whether it is about this database, and this machine has what it needs. Tells what it lacks. */
+function canRun({ name, database, lacks }: Row, type: DatabaseType): boolean {
+  if (database !== undefined && database !== type) return false;
+  const missing = lacks?.() ?? null;
+  if (missing !== null) console.error(`The row ${name} is left out: it needs ${missing}`);
+  return missing === null;
 }
 
 /** The most that anything but the measured processes took of the CPU. */

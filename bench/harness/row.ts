@@ -1,6 +1,6 @@
 import type { Broker } from './broker';
 import { type CpuShares, withCpu } from './cpu';
-import type { BenchOptions } from './options';
+import type { BenchOptions, DatabaseType } from './options';
 import type { DatabaseServer } from './servers';
 import type { Child } from './child';
 
@@ -49,6 +49,10 @@ export interface Row {
   readonly varietyOf?: string;
   /** What is measured, for the table. */
   readonly what: string;
+  /** The one database that it is about. @default each */
+  readonly database?: DatabaseType;
+  /** What this machine lacks for it; null: nothing. @default nothing */
+  readonly lacks?: () => string | null;
   /** It watches one thing for minutes, and runs in one round, however many are asked for. @default false */
   readonly once?: boolean;
   open(bench: Bench): Promise<OpenRow>;

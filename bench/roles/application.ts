@@ -11,6 +11,7 @@ import { monotonicMs } from '../harness/statistics';
 import { CommitClock } from './commit-clock';
 import { type ClosedLoop, type OpenLoop, type RoleConfig, type Sent, UNIQUE } from './config';
 import { closedLoop, openLoop } from './loops';
+import { StatementLog } from './statement-log';
 
 export interface ApplicationConfig extends RoleConfig {
   readonly role: OutboxModuleOptions['role'];
@@ -56,6 +57,12 @@ serve(async () => {
     sent: () => sent,
     forget: () => {
       sent = { count: 0, lastMs: 0 };
+    },
+    /** What one transaction with a message sends. */
+    statements: async ({ bytes, key }: { bytes: number; key: string | null }) => {
+      const log = new StatementLog(dataSource);
+      await transact(1, bytes, key, false);
+      return log.take();
     },
     memoryBytes: () => process.memoryUsage().rss,
     flush: () => relay.flush({ timeoutMs: 120_000 }),

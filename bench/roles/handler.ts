@@ -9,6 +9,7 @@ import { EFFECT_TABLE, EXCHANGE, MESSAGE_TYPE, QUEUE } from '../harness/names';
 import { configOf, serve } from '../harness/serve';
 import { monotonicMs } from '../harness/statistics';
 import type { RoleConfig } from './config';
+import { StatementLog } from './statement-log';
 
 export interface HandlerConfig extends RoleConfig {
   readonly idempotent: boolean;
@@ -81,7 +82,13 @@ serve(async () => {
   })
   class Consumer {}
   const app = await NestFactory.createApplicationContext(Consumer, { logger: ['error', 'warn'] });
+  let log: StatementLog | undefined;
   return {
+    /** Writes down what is sent until `statements` asks for it. */
+    log: () => {
+      log = new StatementLog(app.get(DataSource));
+    },
+    statements: () => log?.take(),
     handled: () => ({ count: handled, warmAtMs, lastMs }),
     stop: () => app.close(),
   };

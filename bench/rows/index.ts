@@ -11,6 +11,9 @@ import { idle } from './idle';
 import { latency400 } from './latency-400';
 import { latency50 } from './latency-50';
 import { memory } from './memory';
+import { serverConsumer } from './server-consumer';
+import { serverHotKey } from './server-hot-key';
+import { serverTransactions } from './server-transactions';
 import { snapshot } from './snapshot';
 import { transactionsElsewhere } from './transactions-elsewhere';
 import { transactionsHotKey } from './transactions-hot-key';
@@ -30,6 +33,9 @@ export function rowsOf({ payloads }: Pick<BenchOptions, 'payloads'>): Row[] {
     transactionsHotKey,
     transactionsSameProcess,
     consumer,
+    serverTransactions,
+    serverHotKey,
+    serverConsumer,
     besideNotDue,
     besideSent,
     besideStuck,
