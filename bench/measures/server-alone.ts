@@ -73,13 +73,26 @@ export function tripsOf(statements: readonly SentStatement[], last: number): Tri
   return [statements.slice(0, 2), ...middle, statements.slice(-last)];
 }
 
-/** Each statement by itself, as TypeORM sends them. */
-export function bareTrips(insert: string, parameters: readonly unknown[]): Trip[] {
-  return [
+/** The transaction without the library: each statement by itself, as TypeORM sends them. */
+export function bareAlone(
+  bench: Bench,
+  workspace: Workspace,
+  given: Pick<ServerAlone, 'clients' | 'tables'> & { readonly insert: SentStatement },
+): Variant {
+  const { clients, tables, insert } = given;
+  const trips = [
     [{ sql: 'START TRANSACTION', parameters: [] }],
-    [{ sql: insert, parameters }],
+    [insert],
     [{ sql: 'COMMIT', parameters: [] }],
   ];
+  const name = clients === 1 ? 'bare, one at a time' : `bare, ${clients} at once`;
+  return serverAlone(bench, workspace, {
+    name,
+    kind: 'baseline',
+    clients,
+    tables,
+    trips: () => Promise.resolve(trips),
+  });
 }
 
 function scriptOf(trips: readonly Trip[], uniqueKeys: boolean): string {

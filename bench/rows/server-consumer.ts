@@ -1,7 +1,7 @@
 import { EFFECT_TABLE } from '../harness/names';
 import type { Row } from '../harness/row';
 import { statementsOfHandling } from '../measures/library-statements';
-import { bareTrips, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
+import { bareAlone, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
 import { AT_ONCE } from '../measures/transactions';
 
 /** What the inbox's row costs the server. */
@@ -16,12 +16,10 @@ export const serverConsumer: Row = {
     return {
       figures: [serverRate],
       variants: [
-        serverAlone(bench, workspace, {
-          name: 'bare',
-          kind: 'baseline',
-          tables: [EFFECT_TABLE],
+        bareAlone(bench, workspace, {
           clients: AT_ONCE,
-          trips: () => Promise.resolve(bareTrips(`INSERT INTO ${EFFECT_TABLE} (n) VALUES ($1)`, [1])),
+          tables: [EFFECT_TABLE],
+          insert: { sql: `INSERT INTO ${EFFECT_TABLE} (n) VALUES ($1)`, parameters: [1] },
         }),
         serverAlone(bench, workspace, {
           name: 'with the entry in the inbox',

@@ -1,7 +1,7 @@
 import { ORDER_TABLE, insertOrder } from '../harness/names';
 import type { Row } from '../harness/row';
 import { statementsOfTransaction } from '../measures/library-statements';
-import { bareTrips, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
+import { bareAlone, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
 import { AT_ONCE } from '../measures/transactions';
 
 /** What one hot key costs the server, to the bare transaction one at a time. */
@@ -16,12 +16,10 @@ export const serverHotKey: Row = {
     return {
       figures: [serverRate],
       variants: [
-        serverAlone(bench, workspace, {
-          name: 'bare, one at a time',
-          kind: 'baseline',
-          tables: [ORDER_TABLE],
+        bareAlone(bench, workspace, {
           clients: 1,
-          trips: () => Promise.resolve(bareTrips(insertOrder('postgres'), ['customer 1', 1])),
+          tables: [ORDER_TABLE],
+          insert: { sql: insertOrder('postgres'), parameters: ['customer 1', 1] },
         }),
         serverAlone(bench, workspace, {
           name: `with a message, one hot key, ${AT_ONCE} at once`,

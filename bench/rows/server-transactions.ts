@@ -1,7 +1,7 @@
 import { ORDER_TABLE, insertOrder } from '../harness/names';
 import type { Row } from '../harness/row';
 import { statementsOfTransaction } from '../measures/library-statements';
-import { bareTrips, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
+import { bareAlone, lacksPgbench, serverAlone, serverRate, tripsOf } from '../measures/server-alone';
 import { AT_ONCE } from '../measures/transactions';
 
 /** What a message's row costs the server, with and without a key. */
@@ -16,12 +16,10 @@ export const serverTransactions: Row = {
     return {
       figures: [serverRate],
       variants: [
-        serverAlone(bench, workspace, {
-          name: 'bare',
-          kind: 'baseline',
-          tables: [ORDER_TABLE],
+        bareAlone(bench, workspace, {
           clients: AT_ONCE,
-          trips: () => Promise.resolve(bareTrips(insertOrder('postgres'), ['customer 1', 1])),
+          tables: [ORDER_TABLE],
+          insert: { sql: insertOrder('postgres'), parameters: ['customer 1', 1] },
         }),
         serverAlone(bench, workspace, {
           name: 'with a message',
