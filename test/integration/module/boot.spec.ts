@@ -95,6 +95,27 @@ describe('booting', () => {
     expect(error).toHaveProperty('code');
   });
 
+  it('stops the transports that it had started, when it refuses the relay', async () => {
+    const calls: string[] = [];
+    const usual = inProcess();
+    const watched: typeof usual = {
+      ...usual,
+      create: async (context) => {
+        const transport = await usual.create(context);
+        for (const name of ['start', 'stop'] as const) {
+          const call = transport[name].bind(transport);
+          transport[name] = () => {
+            calls.push(name);
+            return call();
+          };
+        }
+        return transport;
+      },
+    };
+    await expect(boot({ transport: watched, relay: { cron: 'soon' } })).rejects.toThrow(/relay\.cron/);
+    expect(calls).toEqual(['start', 'stop']);
+  });
+
   it('creates the tables of an application that synchronizes', async () => {
     const fresh = await createTestDatabase('postgres');
     const app = await boot(
