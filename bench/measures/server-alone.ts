@@ -11,8 +11,8 @@ import type { Workspace } from '../harness/workspace';
 import type { SentStatement } from '../roles/statement-log';
 
 /*
- * What PostgreSQL alone makes of the statements: pgbench sends them, a client in C without an ORM. No Node.js can do better on
- * the same cores.
+ * What PostgreSQL alone makes of the statements: pgbench sends them, a client in C without an ORM. No Node.js can have more of
+ * them in a second on the same cores. The ratios are no bound of ours: this baseline has a client that costs little.
  *
  * The statements are those that the library sent in one transaction. What has to be another one in each (ids, the key's
  * digest) is made by the server or by pgbench; all else stays as it was.
