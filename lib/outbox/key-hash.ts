@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /**
  * The digest by which a key is locked and indexed: 64 bits of SHA-256 over transport, order scope and key, as a signed
@@ -7,8 +7,5 @@ import { createHash } from 'node:crypto';
  */
 export function hashKey(transport: string, orderScope: string, key: string): bigint {
   // JSON keeps the three apart: no key can imitate another transport's or another scope's.
-  return createHash('sha256')
-    .update(JSON.stringify([transport, orderScope, key]))
-    .digest()
-    .readBigInt64BE(0);
+  return hash('sha256', JSON.stringify([transport, orderScope, key]), 'buffer').readBigInt64BE(0);
 }
