@@ -21,6 +21,11 @@ export interface Statement {
   readonly parameters: unknown[];
   /** See HotStatement. */
   readonly name?: string;
+  /**
+   * The names of its answer's columns, where all of them are texts; empty: nobody reads its answer. Whoever sends it need not
+   * ask the server what it will answer.
+   */
+  readonly columns?: readonly string[];
 }
 
 /** A statement that is sent over and over with the same text, so that planning it once is enough. */

@@ -18,6 +18,8 @@ export interface PgStatement {
   readonly values?: unknown[] | undefined;
   /** The server keeps it planned under this name. */
   readonly name?: string | undefined;
+  /** Of its answer, where all are texts: then the server is not asked to describe it. */
+  readonly columns?: readonly string[] | undefined;
 }
 
 export interface PgAnswer {
@@ -31,7 +33,7 @@ export interface PgAnswer {
 export interface PgQuery extends Submittable {
   name?: string | undefined;
   queryMode?: 'extended';
-  readonly _result: { _types?: unknown };
+  readonly _result: { _types?: unknown; readonly rows: unknown[] };
   requiresPreparation?(): boolean;
 }
 

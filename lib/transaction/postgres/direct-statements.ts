@@ -10,7 +10,7 @@ import { type PgOutcome, queryOf } from './query-of';
 const UNUSABLE_NAME: ReadonlySet<unknown> = new Set(['26000', '42P05', '0A000']);
 
 /** As TypeORM gives it to subscribers and the logger. */
-export type DirectStatement = Pick<Statement, 'sql' | 'name'> & {
+export type DirectStatement = Pick<Statement, 'sql' | 'name' | 'columns'> & {
   readonly parameters?: Statement['parameters'];
 };
 
@@ -34,7 +34,13 @@ export class DirectStatements {
     if (hooks !== null) await hooks;
     const startedAtMs = Date.now();
     const outcome = await new Promise<PgOutcome>((resolve) => {
-      void client.query(withBegin(client, queryOf(client, this.named(client, statement), resolve)));
+      const named = this.named(client, statement);
+      if (named.columns === undefined) void client.query(withBegin(client, queryOf(client, named, resolve)));
+      else {
+        const batch = batchOn(client);
+        batch.add(named, resolve);
+        void client.query(batch);
+      }
     });
     const told = this.tell(runner, client, statement, startedAtMs, outcome);
     if (told !== null) await told;
@@ -95,9 +101,9 @@ export class DirectStatements {
     return rows;
   }
 
-  private named(client: PgClient, { sql, parameters, name }: DirectStatement): PgStatement {
+  private named(client: PgClient, { sql, parameters, name, columns }: DirectStatement): PgStatement {
     const isKept = name !== undefined && this.mayPrepare() && !this.forgetful.has(client);
-    return { text: sql, values: parameters, name: isKept ? name : undefined };
+    return { text: sql, values: parameters, name: isKept ? name : undefined, columns };
   }
 
   /** Tells the logger and the subscribers what became of it. @returns what those take time for; null: nothing */

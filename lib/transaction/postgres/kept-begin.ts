@@ -55,7 +55,7 @@ export function batchOn(client: PgClient): QueryBatch {
 /** The failure of BEGIN is the failure of what comes along. */
 function beginBatch(client: PgClient): QueryBatch {
   const batch = new QueryBatch(client);
-  batch.add({ text: BEGIN }, () => undefined);
+  batch.add({ text: BEGIN, columns: [] }, () => undefined);
   return batch;
 }
 

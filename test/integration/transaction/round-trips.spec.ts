@@ -96,6 +96,40 @@ describe('round trips of a transaction on postgres', () => {
     await isIdle();
   });
 
+  it('describe no answer whose columns are known, and read it all the same', async () => {
+    const sql = `SELECT n::text, CASE n WHEN 2 THEN NULL ELSE 'odd' END FROM generate_series(1, $1::int) AS n`;
+    const known = { name: 'round_trips_known', sql, parameters: [3], columns: ['n', 'parity'] };
+    const rows = [
+      { n: '1', parity: 'odd' },
+      { n: '2', parity: null },
+      { n: '3', parity: 'odd' },
+    ];
+    const heard: unknown[] = [];
+    bench.dataSource.subscribers.push({
+      afterQuery: ({ query, rawResults }) => {
+        if (query === sql) heard.push((rawResults as { rows: unknown }).rows);
+      },
+    });
+    const { connection } = await onTheConnection((_runner, client) => Promise.resolve(client));
+    let described = 0;
+    const listener = (): void => void (described += 1);
+    connection.on('rowDescription', listener);
+    await bench.transactions.run({}, async () => {
+      expect(await execute(bench.transactions.current(), known)).toEqual(rows);
+      // Both behind BEGIN and without it, and as another statement's neighbour.
+      expect(await execute(bench.transactions.current(), known)).toEqual(rows);
+      expect(described).toBe(0);
+      expect(await execute(bench.transactions.current(), { ...known, columns: [] })).toEqual([{}, {}, {}]);
+      expect(await bench.things.find()).toEqual([]);
+      expect(described).toBe(1);
+      bench.publish('m');
+    });
+    connection.off('rowDescription', listener);
+    expect(heard).toEqual([rows, rows, [{}, {}, {}]]);
+    expect(await bench.storedMessages()).toEqual(['m']);
+    await isIdle();
+  });
+
   it('are two for a transaction of the application that publishes, besides its own statements', async () => {
     const count = await roundTrips(() =>
       bench.dataSource.transaction(async (manager) => {

@@ -29,15 +29,17 @@ export class PostgresInbox implements InboxDialect {
   private readonly addOneWithin: Hot;
   private readonly addMany: Hot;
   private readonly addManyWithin: Hot;
-  private readonly restoreWait = hotStatement(`SELECT ${RESTORE_WAIT}`);
+  private readonly restoreWait = hotStatement(`SELECT ${RESTORE_WAIT}`, []);
 
   constructor(private readonly names: TableNames) {
     const insert = `INSERT INTO ${names.inbox} (consumer, message_key, processed_at)`;
     const skip = 'ON CONFLICT DO NOTHING';
-    this.addOne = hotStatement(`${insert} VALUES ($1, $2, clock_timestamp()) ${skip} RETURNING true`);
+    // Of one entry it counts whether there is a row, not what is in it.
+    this.addOne = hotStatement(`${insert} VALUES ($1, $2, clock_timestamp()) ${skip} RETURNING true`, []);
     // WHERE is looked at before the row is made, RETURNING when it is in: a row that was there already has none.
     this.addOneWithin = hotStatement(
       `${insert} SELECT $1, $2, clock_timestamp() WHERE ${limitWait('$3')} IS NOT NULL ${skip} RETURNING ${RESTORE_WAIT}`,
+      [],
     );
     const entries = 'unnest($1::text[], $2::text[]) AS e(consumer, message_key)';
     const selected = 'SELECT e.consumer, e.message_key, clock_timestamp() FROM';

@@ -30,7 +30,7 @@ const KEYS_MAX = 512;
 
 export class PostgresWriter {
   private readonly gateLock: string;
-  private readonly lockAll = hotStatement('SELECT pg_advisory_xact_lock($1::bigint)');
+  private readonly lockAll = hotStatement('SELECT pg_advisory_xact_lock($1::bigint)', []);
   /**
    * The INSERT keeps the plan that is made for it now, perhaps for a table that is empty, and where that is, a scan of it
    * looks cheap: so the planner is told to take the index. That ends with the transaction, of which COMMIT alone is left.
@@ -38,9 +38,13 @@ export class PostgresWriter {
   private readonly lockOne = hotStatement(
     `SELECT pg_advisory_xact_lock_shared($1::bigint), pg_advisory_xact_lock($2::bigint),
        set_config('enable_seqscan', 'off', true)`,
+    [],
   );
-  private readonly lockSome = hotStatement(`SELECT pg_advisory_xact_lock_shared($1::bigint)
- UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`);
+  private readonly lockSome = hotStatement(
+    `SELECT pg_advisory_xact_lock_shared($1::bigint)
+ UNION ALL SELECT pg_advisory_xact_lock(hash) FROM unnest($2::bigint[]) AS hash`,
+    [],
+  );
   /** Whether a key is held, as far as this transaction can know; where no scan of the table is planned, see `lockOne`. */
   private readonly isHeld: (keyHash: string) => string;
   /** The same for each of several, which the planner must not answer by one scan. */
@@ -123,11 +127,11 @@ export class PostgresWriter {
   ): Statement {
     const [message] = messages;
     if (!alone || message === undefined || message.delayMs > 0 || message.expiresInMs !== null)
-      return { sql: this.insertSql(messages, birth, claims, alone), parameters };
+      return { sql: this.insertSql(messages, birth, claims, alone), parameters, columns: ANSWER };
     const shape = `${message.keyHash !== null} ${claims ? birth.leaseMs : 0}`;
     let known = this.single.get(shape);
     if (known === undefined) {
-      known = hotStatement(this.insertSql(messages, birth, claims, alone));
+      known = hotStatement(this.insertSql(messages, birth, claims, alone), ANSWER);
       this.single.set(shape, known);
     }
     return known(parameters);
@@ -175,6 +179,8 @@ async function inOrder(statements: StatementRunner, all: readonly Statement[]): 
 /** In the order of `pushParameters`, `statusOf` and `timesOf`. */
 const COLUMNS = `id, transport, destination, type, "key", key_hash, tenant, source, payload, content_type, content_encoding,
   schema_version, headers, status, claims, claim_token, claimed_by, created_at, available_at, next_attempt_at, expires_at`;
+/** What the INSERT of messages with keys answers; that of others answers nothing. */
+const ANSWER = ['id', 'status'];
 /** How many of them `pushParameters` gives, and which is the key's digest. */
 const PARAMETERS = 13;
 const KEY_HASH = 5;
