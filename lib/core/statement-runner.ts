@@ -22,8 +22,8 @@ export interface Statement {
   /** See HotStatement. */
   readonly name?: string;
   /**
-   * The names of its answer's columns, where all of them are texts; empty: nobody reads its answer. Whoever sends it need not
-   * ask the server what it will answer.
+   * The names of its answer's columns, where all of them are texts; empty: nobody reads what is in its rows. Whoever sends it
+   * need not ask the server what it will answer.
    */
   readonly columns?: readonly string[];
 }

@@ -35,6 +35,7 @@ export class DirectStatements {
     const startedAtMs = Date.now();
     const outcome = await new Promise<PgOutcome>((resolve) => {
       const named = this.named(client, statement);
+      // COMMIT, which has no columns, may be the last one of a batch, and a batch cannot be in another.
       if (named.columns === undefined) void client.query(withBegin(client, queryOf(client, named, resolve)));
       else {
         const batch = batchOn(client);

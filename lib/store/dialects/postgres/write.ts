@@ -179,11 +179,11 @@ async function inOrder(statements: StatementRunner, all: readonly Statement[]): 
 /** In the order of `pushParameters`, `statusOf` and `timesOf`. */
 const COLUMNS = `id, transport, destination, type, "key", key_hash, tenant, source, payload, content_type, content_encoding,
   schema_version, headers, status, claims, claim_token, claimed_by, created_at, available_at, next_attempt_at, expires_at`;
-/** What the INSERT of messages with keys answers; that of others answers nothing. */
-const ANSWER = ['id', 'status'];
 /** How many of them `pushParameters` gives, and which is the key's digest. */
 const PARAMETERS = 13;
 const KEY_HASH = 5;
+/** What the INSERT of messages with keys answers; that of others answers nothing. */
+const ANSWER = ['id', 'status'];
 
 /** The first one of its key may be the head; the others of the batch wait behind it. */
 function statusOf({ keyHash }: StagedMessage, seen: Set<bigint>, isHeld: () => string): string {
