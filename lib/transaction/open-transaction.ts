@@ -74,6 +74,8 @@ export class OpenTransaction {
   readonly escapedWrites = new Set<string>();
   /** What works in it sends statements by; made when first asked for. */
   statements: StatementRunner | null = null;
+  /** Where `OpenTransactions` keeps it while it has messages; null: nowhere. */
+  place: number | null = null;
   /** Called once, when it has ended. */
   ended: () => void = () => undefined;
   private state: 'open' | 'committed' | 'rolled back' = 'open';

@@ -10,8 +10,12 @@ const FOREIGN = 'that the application opened';
 export class OpenTransactions {
   /** Where a connection's runner keeps it. A weak map would cost the garbage collector more than all else here. */
   private readonly slot = Symbol('outbox transaction');
-  /** Those with messages, until they end: for people who ask where a message is. */
-  private readonly publishing = new Set<OpenTransaction>();
+  /**
+   * Those with messages, until they end, in no order: for people who ask where a message is. Not a `Set`: each time it makes
+   * room, V8 links its old table, and what that held, to the new one, and the garbage collector's quick rounds keep the whole
+   * chain. That was nearly every transaction, with its messages, until the next full round.
+   */
+  private readonly publishing: OpenTransaction[] = [];
 
   /** The latest transaction of the connection that we know, ended or not. */
   find(runner: QueryRunner): OpenTransaction | undefined {
@@ -36,26 +40,36 @@ export class OpenTransactions {
     const before = this.find(runner);
     if (before === undefined) return undefined;
     this.keep(runner, undefined);
-    this.publishing.delete(before);
+    this.unlist(before);
     return before;
   }
 
   /** It has messages staged. */
   publishes(transaction: OpenTransaction): void {
-    if (this.publishing.has(transaction)) return;
-    this.publishing.add(transaction);
-    transaction.ended = () => this.publishing.delete(transaction);
+    if (transaction.place !== null) return;
+    transaction.place = this.publishing.push(transaction) - 1;
+    transaction.ended = () => this.unlist(transaction);
   }
 
   /** The open transaction in which this message is staged. */
   withStaged(messageId: string): OpenTransaction | undefined {
-    for (const transaction of this.publishing) if (transaction.staged.has(messageId)) return transaction;
-    return undefined;
+    return this.publishing.find(({ staged }) => staged.has(messageId));
   }
 
   private enter(transaction: OpenTransaction): OpenTransaction {
     this.keep(transaction.runner, transaction);
     return transaction;
+  }
+
+  /** The last one takes its place. */
+  private unlist(transaction: OpenTransaction): void {
+    const { place } = transaction;
+    if (place === null) return;
+    transaction.place = null;
+    const last = this.publishing.pop();
+    if (last === undefined || last === transaction) return;
+    this.publishing[place] = last;
+    last.place = place;
   }
 
   private keep(runner: QueryRunner, transaction: OpenTransaction | undefined): void {

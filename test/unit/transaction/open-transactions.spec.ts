@@ -33,4 +33,28 @@ describe('OpenTransactions', () => {
     expect(transactions.forget(runner)).toBe(transaction);
     expect(transactions.withStaged(message.id)).toBeUndefined();
   });
+
+  it('finds each of many that come and go in any order, and none that is over', () => {
+    const transactions = new OpenTransactions();
+    const begin = () => {
+      const message = stagedMessage();
+      const transaction = transactions.open({ isReleased: false } as QueryRunner, 'one of many');
+      transaction.staged.add([message]);
+      transactions.publishes(transaction);
+      return { message, transaction };
+    };
+    const open = Array.from({ length: 5 }, begin);
+    const over: typeof open = [];
+    // The first, the last, one in the middle, and those that took their places.
+    for (const index of [0, 3, 1, 0, 0]) {
+      const [ended] = open.splice(index, 1);
+      ended!.transaction.end('committed');
+      over.push(ended!);
+      if (over.length === 2) open.push(begin());
+      for (const { message, transaction } of open)
+        expect(transactions.withStaged(message.id)).toBe(transaction);
+      for (const { message } of over) expect(transactions.withStaged(message.id)).toBeUndefined();
+    }
+    expect(open).toHaveLength(1);
+  });
 });
