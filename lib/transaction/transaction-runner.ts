@@ -18,9 +18,10 @@ import { type OpenTransactions } from './open-transactions';
 import { type PgClient, pgClientOf } from './postgres/client';
 import { begin, commit } from './postgres/direct-transaction';
 import { takeBegin } from './postgres/kept-begin';
+import { COMMIT } from './postgres/known-query';
 import { depthOf, destroyConnection, restoreDepth } from './typeorm-internals';
 
-const COMMIT = { sql: 'COMMIT' };
+const COMMITTING = { sql: COMMIT, columns: [] };
 
 type Work<T> = () => Promise<T>;
 
@@ -133,7 +134,7 @@ export class TransactionRunner {
       throw new TransactionAbortedError('the work in it had rolled it back by hand');
     try {
       if (client === null) await runner.commitTransaction();
-      else await commit(runner, () => this.runners.sendOn(transaction, client, COMMIT));
+      else await commit(runner, () => this.runners.sendOn(transaction, client, COMMITTING));
     } catch (error) {
       if (!transaction.isCommitted) throw error;
       // A subscriber's after-commit hook threw. An error here would make the caller do again what is done.

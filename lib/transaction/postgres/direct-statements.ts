@@ -1,9 +1,10 @@
 import { QueryFailedError, QueryRunnerAlreadyReleasedError, type QueryRunner } from 'typeorm';
 import { type Statement } from '../../core/statement-runner';
 import { announce, heard, loggerOf } from '../typeorm-internals';
-import { type PgClient, type PgQuery, type PgStatement } from './client';
+import { type PgClient, type PgStatement } from './client';
 import { batchOn, withBegin } from './kept-begin';
 import { takeNextQuery } from './next-query';
+import { type QueryBatch } from './query-batch';
 import { type PgOutcome, queryOf } from './query-of';
 
 /** A name that cannot be used: it is gone, is somebody else's, or was planned for columns that have changed since. */
@@ -35,7 +36,6 @@ export class DirectStatements {
     const startedAtMs = Date.now();
     const outcome = await new Promise<PgOutcome>((resolve) => {
       const named = this.named(client, statement);
-      // COMMIT, which has no columns, may be the last one of a batch, and a batch cannot be in another.
       if (named.columns === undefined) void client.query(withBegin(client, queryOf(client, named, resolve)));
       else {
         const batch = batchOn(client);
@@ -76,7 +76,7 @@ export class DirectStatements {
     let sent = false;
     const giveBack = takeNextQuery(client, (query) => (...[config]) => {
       sent = true;
-      const answer = batch.append(config as string | PgQuery);
+      const answer = batch.append(config as Parameters<QueryBatch['append']>[0]);
       void query(batch);
       return answer;
     });

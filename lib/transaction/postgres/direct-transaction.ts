@@ -9,7 +9,8 @@ import {
   restoreDepth,
 } from '../typeorm-internals';
 import { type PgClient } from './client';
-import { BEGIN, keepBegin } from './kept-begin';
+import { keepBegin } from './kept-begin';
+import { BEGIN } from './known-query';
 
 /*
  * The two ends of a transaction that we own, as TypeORM's `startTransaction()` and `commitTransaction()` make them: the same

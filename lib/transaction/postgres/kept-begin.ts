@@ -1,9 +1,7 @@
 import { type PgAnswer, type PgClient, type PgQuery, type PgStatement, type Submittable } from './client';
+import { BEGIN } from './known-query';
 import { takeNextQuery } from './next-query';
 import { QueryBatch } from './query-batch';
-
-/** As TypeORM says it. */
-export const BEGIN = 'START TRANSACTION';
 
 type Arguments = Parameters<PgClient['query']>;
 

@@ -5,32 +5,36 @@ import {
   type PgQuery,
   type PgStatement,
   type Submittable,
+  valueMapperOf,
 } from './client';
+import { KnownQuery, isKnown } from './known-query';
 import { type PgOutcome, queryOf } from './query-of';
 
 /** The protocol's Sync: the end of a round trip. */
 const SYNC = Uint8Array.of(0x53, 0, 0, 0, 4);
 
+/**
+ * What the protocol's Close begins with: `pg`'s own query makes one instead of all else when a value of it cannot be written.
+ * Sent, the server would go on with the next statement, and that may be COMMIT.
+ */
+const CLOSE = 0x43;
+
 /** For a query that tells its answer by itself; `pg`'s client answers those nothing, too. */
 const NO_ANSWER = Promise.resolve(undefined as unknown as PgAnswer);
 
-/** What the protocol's Describe begins with; no other message that a client sends begins like it, nor like a Sync. */
-const DESCRIBE = 0x44;
+type Member = KnownQuery | PgQuery;
 
 /**
  * Several statements in one round trip: written to the socket at once, with one Sync after the last, so that the server
  * answers once, and skips all that follows a failure. None of them may consist of several statements.
  *
  * `pg`'s own query objects make the protocol's messages and read the answers; this one takes turns among them, and keeps
- * their Syncs back but the last one's. Where it is known what an answer looks like, it keeps the question for that back, too,
- * and reads the rows itself: to read the description costs `pg` more than the row.
+ * their Syncs back but the last one's. Where it is known what an answer looks like, a lighter object does, see `KnownQuery`.
  */
 export class QueryBatch implements Submittable {
   /** Set by the client where it limits a query's time. */
   callback: ((error: Error | null) => void) | undefined;
-  private readonly queries: PgQuery[] = [];
-  /** Of each query; undefined: the server describes them. */
-  private readonly columns: (readonly string[] | undefined)[] = [];
+  private readonly queries: Member[] = [];
   private readonly settles: ((outcome: PgOutcome) => void)[] = [];
   /** The one whose answer is next. */
   private at = 0;
@@ -43,7 +47,7 @@ export class QueryBatch implements Submittable {
   }
 
   get text(): string | undefined {
-    return (this.queries[this.at] as { text?: string } | undefined)?.text;
+    return this.queries[this.at]?.text;
   }
 
   /**
@@ -52,21 +56,26 @@ export class QueryBatch implements Submittable {
    */
   add(statement: PgStatement, settle: (outcome: PgOutcome) => void): void {
     this.settles.push(settle);
-    this.enter(queryOf(this.client, statement, settle), statement.columns);
+    if (isKnown(statement)) this.queries.push(new KnownQuery(statement, valueMapperOf(this.client), settle));
+    else this.enter(queryOf(this.client, statement, settle));
   }
 
   /** One of the application's, whose answer is read by the client's type parsers. */
   addForeign(statement: PgStatement): Promise<PgAnswer> {
-    const answer = this.answered(statement);
-    // As the client does with the queries that it is given.
-    this.queries.at(-1)!._result._types ??= this.client._types;
-    return answer;
+    return new Promise((resolve, reject) => {
+      const query = queryOf(this.client, statement, toPromise(resolve, reject));
+      // As the client does with the queries that it is given.
+      query._result._types ??= this.client._types;
+      this.enter(query);
+    });
   }
 
-  /** The last one: a text, or a query that was made for the client. @returns the answer to a text */
-  append(query: string | PgQuery): Promise<PgAnswer> {
-    if (typeof query === 'string') return this.answered({ text: query });
-    this.enter(query, undefined);
+  /** The last one: a text, or what was made for the client. @returns the answer to a text */
+  append(last: string | PgQuery | QueryBatch): Promise<PgAnswer> {
+    if (typeof last === 'string')
+      return new Promise((resolve, reject) => this.add({ text: last }, toPromise(resolve, reject)));
+    if (last instanceof QueryBatch) this.queries.push(...last.queries);
+    else this.enter(last);
     return NO_ANSWER;
   }
 
@@ -75,31 +84,22 @@ export class QueryBatch implements Submittable {
     for (const settle of this.settles) settle({ error, answer: null });
   }
 
-  private enter(query: PgQuery, columns: readonly string[] | undefined): void {
+  private enter(query: PgQuery): void {
     // The simple protocol has a Sync in each statement.
     query.queryMode = 'extended';
     this.queries.push(query);
-    this.columns.push(columns);
-  }
-
-  private answered(statement: PgStatement): Promise<PgAnswer> {
-    return new Promise((resolve, reject) => {
-      this.add(statement, ({ error, answer }) => {
-        if (error === null) resolve(answer);
-        else reject(error);
-      });
-    });
   }
 
   submit(connection: PgConnection): Error | null {
     const { stream } = connection;
     const gathered: Uint8Array[] = [];
-    let described = true;
+    let unwritable = false;
     const gatherer = {
       writable: stream.writable,
       write: (part: Uint8Array) => {
-        const kind = part[0];
-        if (kind !== SYNC[0] && (described || kind !== DESCRIBE)) gathered.push(part);
+        const [kind] = part;
+        unwritable ||= kind === CLOSE;
+        if (kind !== SYNC[0]) gathered.push(part);
         return true;
       },
     };
@@ -107,10 +107,16 @@ export class QueryBatch implements Submittable {
     // code that was compiled for the connection: that cost more than the messages themselves.
     connection.stream = gatherer;
     try {
-      this.queries.forEach((query, index) => {
-        described = this.columns[index] === undefined;
-        query.submit(connection);
-      });
+      for (const query of this.queries) {
+        const refusal = query.submit(connection);
+        if (refusal !== null && refusal !== undefined) return refusal;
+      }
+      // It has told its own error by itself.
+      if (unwritable)
+        return new Error('Not sent: a value of a statement in the same round trip cannot be written.');
+    } catch (error) {
+      // Nothing was sent, as when it is refused. The client hands it to `handleError`.
+      return error as Error;
     } finally {
       connection.stream = stream;
     }
@@ -125,13 +131,10 @@ export class QueryBatch implements Submittable {
   }
 
   handleDataRow(message: { readonly fields: readonly (string | null)[] }): void {
-    const query = this.queries[this.at];
-    const columns = this.columns[this.at];
-    if (columns === undefined) query?.handleDataRow(message);
-    else query?._result.rows.push(rowOf(columns, message.fields));
+    this.queries[this.at]?.handleDataRow(message);
   }
 
-  handleCommandComplete(message: unknown, connection: PgConnection): void {
+  handleCommandComplete(message: { readonly text: string }, connection: PgConnection): void {
     this.queries[this.at]?.handleCommandComplete(message, connection);
     this.at += 1;
   }
@@ -168,13 +171,9 @@ export class QueryBatch implements Submittable {
   }
 }
 
-function rowOf(
-  columns: readonly string[],
-  fields: readonly (string | null)[],
-): Record<string, string | null> {
-  const row: Record<string, string | null> = {};
-  columns.forEach((column, index) => {
-    row[column] = fields[index] ?? null;
-  });
-  return row;
+function toPromise(resolve: (answer: PgAnswer) => void, reject: (error: Error) => void) {
+  return ({ error, answer }: PgOutcome): void => {
+    if (error === null) resolve(answer);
+    else reject(error);
+  };
 }

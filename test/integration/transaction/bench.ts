@@ -55,6 +55,10 @@ interface Batch {
 
 /** Writes messages into a real table, in the caller's transaction, and remembers all that it is told. */
 export class RecordingListener implements CommitListener {
+  /** Values of the INSERT. */
+  parameters: unknown[] = [];
+  /** Of its answer. */
+  columns: readonly string[] | undefined = [];
   readonly writes: { ids: readonly string[]; isolation: string | null }[] = [];
   readonly handedOver: string[] = [];
   readonly lostIds: string[] = [];
@@ -74,7 +78,10 @@ export class RecordingListener implements CommitListener {
     const sql = `INSERT INTO probe_outbox (id) VALUES ${ids.map((id) => `('${id}')`).join(', ')}`;
     // As the store does: in one round trip with COMMIT where that can be.
     if (statements.finish === undefined || this.afterWrite !== null) await statements.query(sql);
-    else await statements.finish([{ sql, parameters: [] }]);
+    else
+      await statements.finish([
+        { sql, parameters: this.parameters, ...(this.columns && { columns: this.columns }) },
+      ]);
     this.writes.push({ ids, isolation });
     await this.afterWrite?.(statements);
     return { ids } satisfies Batch;
@@ -170,6 +177,8 @@ export class Bench {
       list.length = 0;
     }
     listener.afterWrite = null;
+    listener.parameters = [];
+    listener.columns = [];
     listener.onCommitted = null;
   }
 

@@ -262,6 +262,31 @@ describe('round trips of a transaction on postgres', () => {
     await isIdle();
   });
 
+  it.each([
+    ['an answer that is known', []],
+    ['an answer that is described', undefined],
+  ])(
+    'send nothing, and no COMMIT, when a value of theirs cannot be written, with %s',
+    async (_what, columns) => {
+      bench.listener.columns = columns;
+      const circle: Record<string, unknown> = {};
+      circle.self = circle;
+      bench.listener.parameters = [circle];
+      const work = bench.transactions.run({}, async () => {
+        await add('a');
+        bench.publish('m');
+      });
+      await expect(work).rejects.toThrow(/circular/i);
+      expect([await bench.storedThings(), await bench.storedMessages()]).toEqual([[], []]);
+      expect(bench.listener.handedOver).toEqual([]);
+      await isIdle();
+      const statement = { name: 'round_trips_circle', sql: 'SELECT $1::json', parameters: [circle], columns };
+      const alone = bench.transactions.run({}, () => execute(bench.transactions.current(), statement));
+      await expect(alone).rejects.toThrow(/circular/i);
+      await isIdle();
+    },
+  );
+
   it('send nothing when a subscriber refuses COMMIT', async () => {
     const statements: string[] = [];
     bench.dataSource.subscribers.push({
