@@ -156,11 +156,19 @@ export class QueryBatch implements Submittable {
     this.queries[this.at]?.handleCopyData(message, connection);
   }
 
-  /** Those before the failed one are done; those after it were skipped, and fail for the same reason. */
+  /**
+   * Those before the failed one are done; those after it were skipped, and fail for the same reason. Of their names the
+   * client believes that they are on their way, and would send the next one without its text.
+   */
   handleError(error: Error, connection: PgConnection): void {
+    const { submittedNamedStatements } = connection;
     this.queries.forEach((query, index) => {
-      if (index < this.at) query.handleReadyForQuery(connection);
-      else query.handleError(error, connection);
+      if (index < this.at) {
+        query.handleReadyForQuery(connection);
+        return;
+      }
+      if (query.name !== undefined) delete submittedNamedStatements?.[query.name];
+      query.handleError(error, connection);
     });
     this.callback?.(error);
   }

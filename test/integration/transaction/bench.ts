@@ -8,7 +8,7 @@ import {
 } from 'typeorm';
 import { systemClock } from '../../../lib/core/clock';
 import { type StagedMessage } from '../../../lib/core/message';
-import { type StatementRunner } from '../../../lib/core/statement-runner';
+import { type Statement, type StatementRunner } from '../../../lib/core/statement-runner';
 import { type CommitListener, type WrittenBatch } from '../../../lib/core/transactions.port';
 import {
   TypeOrmTransactions,
@@ -59,6 +59,8 @@ export class RecordingListener implements CommitListener {
   parameters: unknown[] = [];
   /** Of its answer. */
   columns: readonly string[] | undefined = [];
+  /** Follow the INSERT, in the same round trip. */
+  more: Statement[] = [];
   readonly writes: { ids: readonly string[]; isolation: string | null }[] = [];
   readonly handedOver: string[] = [];
   readonly lostIds: string[] = [];
@@ -81,6 +83,7 @@ export class RecordingListener implements CommitListener {
     else
       await statements.finish([
         { sql, parameters: this.parameters, ...(this.columns && { columns: this.columns }) },
+        ...this.more,
       ]);
     this.writes.push({ ids, isolation });
     await this.afterWrite?.(statements);
@@ -177,6 +180,7 @@ export class Bench {
       list.length = 0;
     }
     listener.afterWrite = null;
+    listener.more = [];
     listener.parameters = [];
     listener.columns = [];
     listener.onCommitted = null;

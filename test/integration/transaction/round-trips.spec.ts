@@ -430,6 +430,27 @@ describe('round trips of a transaction on postgres', () => {
     const kept = (statements: StatementRunner) =>
       statements.query(`SELECT name FROM pg_prepared_statements WHERE name = $1`, [probe.name]);
 
+    // Before a name is lost: from then on, none is given on this connection.
+    const circle: Record<string, unknown> = {};
+    circle.self = circle;
+    it.each<[string, string, unknown, RegExp]>([
+      ['the server skipped it, behind one that failed', 'm', 'x', /duplicate key/],
+      ['it was not sent, beside one with a value that cannot be written', 'o', circle, /circular/i],
+    ])('keep a name usable where %s', async (_what, id, value, message) => {
+      await bench.observer.query(`INSERT INTO probe_outbox (id) VALUES ('m')`);
+      const { listener } = bench;
+      const sql = `SELECT '${id}', $1::text`;
+      listener.more = [
+        { name: `round_trips_more_${id}`, sql, parameters: ['x'], columns: ['id', 'text'] },
+        { sql: 'SELECT $1::text', parameters: [value], columns: [] },
+      ];
+      const publish = (one: string) => bench.transactions.run({}, async () => bench.publish(one));
+      await expect(publish(id)).rejects.toThrow(message);
+      listener.more.pop();
+      await publish('n');
+      expect(await bench.storedMessages()).toEqual(['m', 'n']);
+    });
+
     it('let the server keep them, and send the text where it does not', async () => {
       const run = () =>
         bench.transactions.run({}, async () => {
