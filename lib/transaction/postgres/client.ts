@@ -93,9 +93,9 @@ export function pgClientOf(runner: QueryRunner): PgClient | null {
   return isClient ? client : null;
 }
 
-/** How the client writes a value, which it tells its connection with each. */
+/** How a client that `pgClientOf` gave writes a value, which it tells its connection with each. */
 export function valueMapperOf(client: PgClient): ValueMapper {
-  return mapperOf(client.constructor.Query) ?? ((value) => value);
+  return mapperOf(client.constructor.Query)!;
 }
 
 /** null: it speaks otherwise than batches need. */
