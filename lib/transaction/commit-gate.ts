@@ -2,9 +2,8 @@ import { TransactionAbortedError } from '../core/errors';
 import { type StatementRunner } from '../core/statement-runner';
 import { type CommitListener } from '../core/transactions.port';
 import { runOutside } from './ambient-context';
+import { type DirectConnections } from './direct-connections';
 import { type OpenTransaction } from './open-transaction';
-import { pgClientOf } from './postgres/client';
-import { type DirectStatements } from './postgres/direct-statements';
 
 /** Sends a statement to the server, past all checks. */
 export type Send = (sql: string) => Promise<unknown>;
@@ -34,7 +33,7 @@ const FAILED_TRANSACTION = '25P02';
 export class CommitGate {
   constructor(
     private readonly listener: CommitListener,
-    private readonly direct: DirectStatements,
+    private readonly connections: DirectConnections,
   ) {}
 
   /** Writes the messages, commits, hands over. Rejects when the transaction is not committed, whatever the server says. */
@@ -71,20 +70,10 @@ export class CommitGate {
 
   /** Again and again until there are none left: somebody may publish while we write. */
   private async writeMessages(transaction: OpenTransaction, commit: () => Promise<unknown>): Promise<void> {
-    const { runner, isolation } = transaction;
-    const client = pgClientOf(runner);
+    const { isolation } = transaction;
     for (let batch = transaction.staged.take(); batch.length > 0; batch = transaction.staged.take()) {
       try {
-        const statements: StatementRunner = {
-          query: (sql, parameters) => runner.query(sql, parameters),
-          ...(client !== null && {
-            finish: (last) => {
-              // From here on nobody may join: what is published now would be committed unwritten.
-              seal(transaction);
-              return this.direct.executeBefore(runner, client, last, commit);
-            },
-          }),
-        };
+        const statements = this.statementsOn(transaction, commit);
         transaction.batches.push(await this.listener.write(statements, batch, isolation));
       } catch (error) {
         const cause = 'its messages could not be written';
@@ -97,6 +86,28 @@ export class CommitGate {
         throw error;
       }
     }
+  }
+
+  /** What messages are written by. */
+  private statementsOn(transaction: OpenTransaction, commit: () => Promise<unknown>): StatementRunner {
+    const { runner } = transaction;
+    const connection = this.connections.of(runner);
+    if (connection === null) return { query: (sql, parameters) => runner.query(sql, parameters) };
+    return {
+      query: connection.answersAsTypeOrm
+        ? (sql, parameters) => {
+            transaction.assertAlive();
+            return connection.execute(runner, { sql, ...(parameters && { parameters }) });
+          }
+        : (sql, parameters) => runner.query(sql, parameters),
+      ...(connection.executeBefore && {
+        finish: (last) => {
+          // From here on nobody may join: what is published now would be committed unwritten.
+          seal(transaction);
+          return connection.executeBefore!(runner, last, commit);
+        },
+      }),
+    };
   }
 
   private assertCommitted(transaction: OpenTransaction): void {

@@ -4,10 +4,10 @@ import { type StatementRunner } from '../core/statement-runner';
 import { type CommitListener } from '../core/transactions.port';
 import { ambientScope } from './ambient-context';
 import { type CommitGate } from './commit-gate';
+import { type DirectConnection, type DirectStatement } from './direct/direct-connection';
+import { type DirectConnections } from './direct-connections';
 import { type OpenTransaction, type TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
-import { type PgClient, pgClientOf } from './postgres/client';
-import { type DirectStatement, type DirectStatements } from './postgres/direct-statements';
 import { type Boundary, boundaryOf, briefly, commitsImplicitly, isWrite } from './sql-statements';
 import { isMysql } from './typeorm-internals';
 
@@ -35,7 +35,7 @@ export class HeldRunners {
     private readonly gate: CommitGate,
     private readonly listener: CommitListener,
     private readonly transactions: Pick<OpenTransactions, 'find'>,
-    private readonly direct: DirectStatements,
+    private readonly connections: DirectConnections,
   ) {
     this.mysql = isMysql(dataSource);
   }
@@ -66,18 +66,25 @@ export class HeldRunners {
   statementsOn(transaction: OpenTransaction): StatementRunner {
     this.hold(transaction);
     const { runner } = transaction;
-    const client = pgClientOf(runner);
-    if (client === null) return runner;
+    const connection = this.connections.of(runner);
+    if (connection === null) return runner;
     return (transaction.statements ??= {
-      query: (sql, parameters) => runner.query(sql, parameters),
-      execute: (statement) => this.sendOn(transaction, client, statement),
+      query: connection.answersAsTypeOrm
+        ? (sql, parameters) =>
+            this.sendOn(transaction, connection, { sql, ...(parameters && { parameters }) })
+        : (sql, parameters) => runner.query(sql, parameters),
+      execute: (statement) => this.sendOn(transaction, connection, statement),
     });
   }
 
   /** Sends a statement past TypeORM's `query`, with all checks. */
-  sendOn(transaction: OpenTransaction, client: PgClient, statement: DirectStatement): Promise<unknown> {
+  sendOn(
+    transaction: OpenTransaction,
+    connection: DirectConnection,
+    statement: DirectStatement,
+  ): Promise<unknown> {
     const { runner } = transaction;
-    const send = (): Promise<unknown> => this.direct.execute(runner, client, statement);
+    const send = (): Promise<unknown> => connection.execute(runner, statement);
     return this.pass(runner, statement.sql, send, (sql) => runner.query(sql));
   }
 

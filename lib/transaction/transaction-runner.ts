@@ -11,14 +11,13 @@ import {
 } from '../core/errors';
 import { type IsolationLevel } from '../core/transactions.port';
 import { ambientScope, runInScope } from './ambient-context';
+import { type DirectConnection } from './direct/direct-connection';
+import { COMMIT, commit } from './direct/direct-transaction';
+import { type DirectConnections } from './direct-connections';
 import { type HeldRunners } from './held-runner';
 import { routeTransaction } from './manager-accessor';
 import { type OpenTransaction, TransactionScope } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
-import { type PgClient, pgClientOf } from './postgres/client';
-import { begin, commit } from './postgres/direct-transaction';
-import { takeBegin } from './postgres/kept-begin';
-import { COMMIT } from './postgres/known-query';
 import { depthOf, destroyConnection, restoreDepth } from './typeorm-internals';
 
 const COMMITTING = { sql: COMMIT, columns: [] };
@@ -40,6 +39,7 @@ export class TransactionRunner {
     private readonly dataSource: DataSource,
     private readonly transactions: OpenTransactions,
     private readonly runners: HeldRunners,
+    private readonly connections: DirectConnections,
     private readonly clock: Clock,
     /** What `manager.transaction()` does on a transaction's own manager. */
     private readonly route: (runner: QueryRunner) => Parameters<typeof routeTransaction>[1],
@@ -50,25 +50,25 @@ export class TransactionRunner {
     const runner = this.dataSource.createQueryRunner();
     if (waitMs !== null) await this.connectWithin(runner, name, waitMs);
     let transaction: OpenTransaction | undefined;
-    let client: PgClient | null = null;
+    let connection: DirectConnection | null = null;
     try {
       await runner.connect();
-      client = pgClientOf(runner);
-      if (client !== null && !this.setsIsolation(isolation)) await begin(runner, client);
+      connection = this.connections.of(runner);
+      if (connection !== null && !this.setsIsolation(isolation)) await connection.begin(runner);
       else await runner.startTransaction(isolation);
       transaction = this.transactions.open(runner, name);
       this.runners.hold(transaction);
       routeTransaction(runner.manager, this.route(runner));
       const result = await runInScope(this.dataSource, transaction.root, work);
       transaction.root.end();
-      await this.commit(transaction, client);
+      await this.commit(transaction, connection);
       return result;
     } catch (error) {
       transaction?.root.end();
       await this.rollBack(runner);
       throw error;
     } finally {
-      if (client !== null) takeBegin(client);
+      connection?.dropBegin();
       await runner.release();
     }
   }
@@ -127,14 +127,14 @@ export class TransactionRunner {
     return (isolation ?? isolationLevel) !== undefined;
   }
 
-  private async commit(transaction: OpenTransaction, client: PgClient | null): Promise<void> {
+  private async commit(transaction: OpenTransaction, connection: DirectConnection | null): Promise<void> {
     const { runner } = transaction;
     if (transaction.isCommitted) return;
     if (transaction.outcome === 'rolled back')
       throw new TransactionAbortedError('the work in it had rolled it back by hand');
     try {
-      if (client === null) await runner.commitTransaction();
-      else await commit(runner, () => this.runners.sendOn(transaction, client, COMMITTING));
+      if (connection === null) await runner.commitTransaction();
+      else await commit(runner, () => this.runners.sendOn(transaction, connection, COMMITTING));
     } catch (error) {
       if (!transaction.isCommitted) throw error;
       // A subscriber's after-commit hook threw. An error here would make the caller do again what is done.

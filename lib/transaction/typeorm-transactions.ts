@@ -11,6 +11,7 @@ import {
 } from '../core/transactions.port';
 import { ambientScope, runOutside, runOutsideOf } from './ambient-context';
 import { CommitGate } from './commit-gate';
+import { DirectConnections } from './direct-connections';
 import { EscapedWrites } from './escaped-writes';
 import { ForeignTransactions } from './foreign-transactions';
 import { HeldRunners, assertInnermost } from './held-runner';
@@ -18,7 +19,6 @@ import { ManagerAccessor } from './manager-accessor';
 import { type TransactionScope } from './open-transaction';
 import { OpenTransactions } from './open-transactions';
 import { OutboxSubscriber } from './outbox.subscriber';
-import { DirectStatements } from './postgres/direct-statements';
 import { TransactionRunner } from './transaction-runner';
 import { dataSourceOf, runnerOf } from './typeorm-internals';
 
@@ -64,11 +64,16 @@ export class TypeOrmTransactions implements Transactions {
     this.dataSource = dataSource;
     this.waitMs = options.connectionWaitMs;
     this.foreign = new ForeignTransactions(dataSource, manager, foreignHosts);
-    const direct = new DirectStatements(parts.preparesStatements ?? (() => false));
-    const gate = new CommitGate(listener, direct);
-    this.runners = new HeldRunners(dataSource, gate, listener, transactions, direct);
-    this.runner = new TransactionRunner(dataSource, transactions, this.runners, clock, (runner) =>
-      this.routeOn(runner),
+    const connections = new DirectConnections(parts.preparesStatements ?? (() => false));
+    const gate = new CommitGate(listener, connections);
+    this.runners = new HeldRunners(dataSource, gate, listener, transactions, connections);
+    this.runner = new TransactionRunner(
+      dataSource,
+      transactions,
+      this.runners,
+      connections,
+      clock,
+      (runner) => this.routeOn(runner),
     );
     this.subscriber = new OutboxSubscriber(
       dataSource,

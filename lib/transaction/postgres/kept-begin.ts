@@ -1,6 +1,6 @@
+import { BEGIN } from '../direct/direct-transaction';
+import { takeNextQuery } from '../direct/next-query';
 import { type PgAnswer, type PgClient, type PgQuery, type PgStatement, type Submittable } from './client';
-import { BEGIN } from './known-query';
-import { takeNextQuery } from './next-query';
 import { QueryBatch } from './query-batch';
 
 type Arguments = Parameters<PgClient['query']>;

@@ -1,9 +1,6 @@
+import { BEGIN, COMMIT } from '../direct/direct-transaction';
 import { type PgConnection, type PgStatement, type Submittable, type ValueMapper } from './client';
 import { type PgOutcome } from './query-of';
-
-/** As TypeORM says them. */
-export const BEGIN = 'START TRANSACTION';
-export const COMMIT = 'COMMIT';
 
 /** These are the same bytes each time: made once, for all connections. */
 const sameEachTime = new Map<string, Uint8Array | null>([

@@ -1,8 +1,7 @@
+import { type Outcome } from '../direct/around-statement';
 import { type PgAnswer, type PgClient, type PgQuery, type PgStatement } from './client';
 
-/** What became of a statement on the server. */
-export type PgOutcome =
-  { readonly error: Error; readonly answer: null } | { readonly error: null; readonly answer: PgAnswer };
+export type PgOutcome = Outcome<PgAnswer>;
 
 /**
  * `pg`'s own object of one statement.

@@ -1,28 +1,18 @@
 import { type QueryRunner, TransactionNotStartedError } from 'typeorm';
-import {
-  announce,
-  broadcast,
-  depthOf,
-  heard,
-  loggerOf,
-  markActive,
-  restoreDepth,
-} from '../typeorm-internals';
-import { type PgClient } from './client';
-import { keepBegin } from './kept-begin';
-import { BEGIN } from './known-query';
+import { broadcast, depthOf, markActive, restoreDepth } from '../typeorm-internals';
 
 /*
  * The two ends of a transaction that we own, as TypeORM's `startTransaction()` and `commitTransaction()` make them: the same
  * marks on the runner, and the same subscribers hear the same things in the same order. What is left out is TypeORM's way to
- * the server, some fifty promises a transaction; and BEGIN waits for the first statement.
+ * the server, some fifty promises a transaction.
  */
 
-/** What the server will have answered to BEGIN. */
-const BEGUN = { command: 'START', rows: [], rowCount: null };
+/** As TypeORM spells it, so that subscribers hear the same. */
+export const BEGIN = 'START TRANSACTION';
+export const COMMIT = 'COMMIT';
 
-/** Begins, as far as anybody can see: BEGIN itself is kept back, and goes out with the first statement. */
-export async function begin(runner: QueryRunner, client: PgClient): Promise<void> {
+/** Begins. @param send sends BEGIN, or keeps it for the first statement; null: that took no time */
+export async function begin(runner: QueryRunner, send: () => Promise<unknown> | null): Promise<void> {
   markActive(runner, true);
   try {
     const starting = broadcast(runner, 'BeforeTransactionStart');
@@ -31,12 +21,8 @@ export async function begin(runner: QueryRunner, client: PgClient): Promise<void
     markActive(runner, false);
     throw error;
   }
-  loggerOf(runner).logQuery(BEGIN, undefined, runner);
-  const announced = announce(runner, BEGIN, undefined);
-  if (announced !== null) await announced;
-  keepBegin(client);
-  const told = heard(runner, { sql: BEGIN }, { success: true, durationMs: 0, answer: BEGUN });
-  if (told !== null) await told;
+  const sending = send();
+  if (sending !== null) await sending;
   restoreDepth(runner, 1);
   const started = broadcast(runner, 'AfterTransactionStart');
   if (started !== null) await started;
