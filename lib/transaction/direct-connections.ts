@@ -1,5 +1,7 @@
 import { type QueryRunner } from 'typeorm';
 import { type DirectConnection } from './direct/direct-connection';
+import { mysqlClientOf } from './mysql/client';
+import { MysqlConnection } from './mysql/mysql-connection';
 import { pgClientOf } from './postgres/client';
 import { PostgresConnection } from './postgres/postgres-connection';
 
@@ -22,9 +24,10 @@ export class DirectConnections {
   }
 
   private meet(runner: QueryRunner, connection: Connection): DirectConnection | null {
-    const client = pgClientOf(runner);
-    return client === null
-      ? null
-      : (connection[this.known] = new PostgresConnection(client, this.mayPrepare));
+    const pg = pgClientOf(runner);
+    if (pg !== null) return (connection[this.known] = new PostgresConnection(pg, this.mayPrepare));
+    const mysql = mysqlClientOf(runner);
+    if (mysql !== null) return (connection[this.known] = new MysqlConnection(mysql));
+    return null;
   }
 }

@@ -66,6 +66,15 @@ export function dataSourceOf(owner: QueryRunner | EntityManager): DataSource {
   return dataSource ?? connection;
 }
 
+/** MySQL: how long the driver waits for an answer, where the data source sets a limit. Milliseconds. */
+export function timeLimitOf(runner: QueryRunner): number | undefined {
+  const { enableQueryTimeout, maxQueryExecutionTime } = dataSourceOf(runner).options as {
+    enableQueryTimeout?: boolean;
+    maxQueryExecutionTime?: number;
+  };
+  return enableQueryTimeout && maxQueryExecutionTime ? maxQueryExecutionTime : undefined;
+}
+
 export function isMysql(dataSource: DataSource): boolean {
   return dataSource.options.type === 'mysql' || dataSource.options.type === 'mariadb';
 }

@@ -71,7 +71,7 @@ describe('a swallowed deadlock on MySQL', () => {
         { errno: 1205 },
       );
       // What the server does by itself under innodb_rollback_on_timeout, which only a restart can set.
-      await rollBackBehind(runner);
+      await rollBackBehind(bench.dataSource.manager.queryRunner);
       await expect(bench.things.insert({ id: 'b' })).rejects.toEqual(aborted);
     });
     await expect(own).rejects.toEqual(aborted);
