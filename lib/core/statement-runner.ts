@@ -11,9 +11,10 @@ export interface StatementRunner {
   /**
    * Sends these as the last ones of the transaction: COMMIT follows in the same round trip. Called once at most, with all
    * that is left to be done. Absent where each statement has to wait for the answer to the one before.
+   * @param proof finds a row that they have written: for where the answer does not tell whether they were committed
    * @returns the answers, as of `query`
    */
-  finish?(statements: readonly Statement[]): Promise<readonly unknown[]>;
+  finish?(statements: readonly Statement[], proof: () => Statement): Promise<readonly unknown[]>;
 }
 
 export interface Statement {

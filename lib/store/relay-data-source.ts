@@ -127,7 +127,11 @@ export class RelayDataSource {
       if (dialectOf(dataSource.options.type) === 'postgres') {
         hearNewConnections(dataSource);
         await this.examine(dataSource);
-      } else this.settings = MYSQL_SETTINGS;
+      } else {
+        this.settings = MYSQL_SETTINGS;
+        // Whoever stands in front of these servers knows of prepared statements: they are a part of the protocol.
+        this.named = this.preparedStatements !== false;
+      }
       return dataSource;
     } catch (error) {
       this.opening = undefined;

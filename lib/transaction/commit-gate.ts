@@ -3,16 +3,11 @@ import { type StatementRunner } from '../core/statement-runner';
 import { type CommitListener } from '../core/transactions.port';
 import { runOutside } from './ambient-context';
 import { type DirectConnections } from './direct-connections';
+import { ASK_STATUS, NO_TRANSACTION, saysNoTransaction } from './mysql/status';
 import { type OpenTransaction } from './open-transaction';
 
 /** Sends a statement to the server, past all checks. */
 export type Send = (sql: string) => Promise<unknown>;
-
-/** The bit of MySQL's status that says: a transaction is open on this connection. */
-export const IN_TRANSACTION = 1;
-
-/** The cheapest statement whose answer has that status. */
-export const ASK_STATUS = 'DO 0';
 
 /** PostgreSQL: a statement was refused because one before it had failed. */
 const FAILED_TRANSACTION = '25P02';
@@ -23,8 +18,9 @@ const FAILED_TRANSACTION = '25P02';
  * Why there, and not in TypeORM's before-commit hook: the hooks of all subscribers run at the same time, and one that
  * awaits something before it publishes would come after our INSERT. COMMIT itself is sent when all of them have ended.
  *
- * On PostgreSQL the INSERT and COMMIT are one round trip: the transaction is as long as without messages, and the lock of a
- * key is held for one trip. Nothing can go wrong by that: the server works in order, and skips COMMIT when the INSERT failed.
+ * On PostgreSQL and MariaDB the INSERT and COMMIT are one round trip: the transaction is as long as without messages, and the
+ * lock of a key is held for one trip. Nothing can go wrong by that: the server works in order, and skips COMMIT when the
+ * INSERT failed.
  *
  * Crash points. Before the INSERT, or between it and COMMIT: nothing is stored, neither the change nor its messages.
  * COMMIT sent and no answer: both or neither; the caller sees an error, nobody hands over, and if it was both, the
@@ -57,9 +53,7 @@ export class CommitGate {
 
   /** Asks MySQL whether the transaction is still open: after some errors (deadlock) it has been rolled back already. */
   async verify(transaction: OpenTransaction, send: Send): Promise<void> {
-    const answer = (await send(ASK_STATUS)) as { serverStatus?: number } | undefined;
-    const status = answer?.serverStatus;
-    if (status !== undefined && (status & IN_TRANSACTION) === 0) {
+    if (saysNoTransaction(await send(ASK_STATUS))) {
       transaction.kill(
         'the server had rolled it back, after a statement in it failed (a deadlock does that)',
       );
@@ -78,12 +72,8 @@ export class CommitGate {
       } catch (error) {
         const cause = 'its messages could not be written';
         transaction.kill(cause);
-        if (isFailedTransaction(error)) {
-          throw new TransactionAbortedError('a statement in it had failed, and its error was swallowed', {
-            cause: error,
-          });
-        }
-        throw error;
+        const abortion = abortionBehind(error);
+        throw abortion === null ? error : new TransactionAbortedError(abortion, { cause: error });
       }
     }
   }
@@ -101,10 +91,10 @@ export class CommitGate {
           }
         : (sql, parameters) => runner.query(sql, parameters),
       ...(connection.executeBefore && {
-        finish: (last) => {
+        finish: (last, proof) => {
           // From here on nobody may join: what is published now would be committed unwritten.
           seal(transaction);
-          return connection.executeBefore!(runner, last, commit);
+          return connection.executeBefore!(runner, last, commit, proof);
         },
       }),
     };
@@ -134,10 +124,17 @@ function seal(transaction: OpenTransaction): void {
   transaction.sealed = true;
 }
 
-function isFailedTransaction(error: unknown): boolean {
+/** Why the server took the messages of no transaction, where that is what the error says. */
+function abortionBehind(error: unknown): string | null {
   for (let at = error; typeof at === 'object' && at !== null; at = (at as { cause?: unknown }).cause) {
-    const { code, driverError } = at as { code?: unknown; driverError?: { code?: unknown } };
-    if (code === FAILED_TRANSACTION || driverError?.code === FAILED_TRANSACTION) return true;
+    const { code, driverError } = at as {
+      code?: unknown;
+      driverError?: { code?: unknown; sqlState?: unknown };
+    };
+    if (code === FAILED_TRANSACTION || driverError?.code === FAILED_TRANSACTION)
+      return 'a statement in it had failed, and its error was swallowed';
+    if (driverError?.sqlState === NO_TRANSACTION)
+      return 'it was no longer open on the server when its messages were to be written';
   }
-  return false;
+  return null;
 }

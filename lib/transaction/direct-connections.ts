@@ -1,6 +1,8 @@
 import { type QueryRunner } from 'typeorm';
 import { type DirectConnection } from './direct/direct-connection';
 import { mysqlClientOf } from './mysql/client';
+import { takesBlocks } from './mysql/commit-block';
+import { MariaDbConnection } from './mysql/mariadb-connection';
 import { MysqlConnection } from './mysql/mysql-connection';
 import { pgClientOf } from './postgres/client';
 import { PostgresConnection } from './postgres/postgres-connection';
@@ -27,7 +29,10 @@ export class DirectConnections {
     const pg = pgClientOf(runner);
     if (pg !== null) return (connection[this.known] = new PostgresConnection(pg, this.mayPrepare));
     const mysql = mysqlClientOf(runner);
-    if (mysql !== null) return (connection[this.known] = new MysqlConnection(mysql));
+    if (mysql !== null)
+      return (connection[this.known] = takesBlocks(mysql)
+        ? new MariaDbConnection(mysql, this.mayPrepare)
+        : new MysqlConnection(mysql, this.mayPrepare));
     return null;
   }
 }

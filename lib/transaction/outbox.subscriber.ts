@@ -9,9 +9,9 @@ import {
   type TransactionStartEvent,
 } from 'typeorm';
 import { type CommitListener } from '../core/transactions.port';
-import { ASK_STATUS, IN_TRANSACTION } from './commit-gate';
 import { type EscapedWrites } from './escaped-writes';
 import { type HeldRunners } from './held-runner';
+import { ASK_STATUS, saysNoTransaction } from './mysql/status';
 import { type OpenTransaction } from './open-transaction';
 import { type OpenTransactions } from './open-transactions';
 import { type Boundary, boundaryOf, briefly, isolationSetBy } from './sql-statements';
@@ -151,11 +151,6 @@ export class OutboxSubscriber implements EntitySubscriberInterface {
 /** Whether there has to be a transaction after it, if there was one before. */
 function endsUnseen(boundary: Boundary | null): boolean {
   return boundary?.kind !== 'commit' && boundary?.kind !== 'rollback' && boundary?.kind !== 'begin';
-}
-
-function saysNoTransaction(answer: unknown): boolean {
-  const status = (answer as { serverStatus?: unknown } | null | undefined)?.serverStatus;
-  return typeof status === 'number' && (status & IN_TRANSACTION) === 0;
 }
 
 /** PostgreSQL's command tag: what was really done. */

@@ -24,7 +24,7 @@ async function lockWaitsOnPostgres(query: Query): Promise<number> {
 async function lockWaitsOnMysql(query: Query): Promise<number> {
   const rows = (await query(
     `SELECT count(*) AS count FROM information_schema.processlist
-     WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command = 'Query' AND info NOT LIKE 'COMMIT%' AND time_ms > 50`,
+     WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command IN ('Query', 'Execute') AND info NOT LIKE 'COMMIT%' AND time_ms > 50`,
   )) as { count: string }[];
   return Number(rows[0]?.count);
 }

@@ -24,11 +24,13 @@ export interface DirectConnection {
   /**
    * Sends these together with COMMIT, which `commit` sends, in one round trip. The server works in order; after one that failed
    * it skips the others. Absent where the server cannot do that.
+   * @param proof finds a row that they have written: where the answer does not tell whether they were committed
    * @returns the answer to each; rejects with the first failure among them. `commit` has settled in either case.
    */
   executeBefore?(
     runner: QueryRunner,
     statements: readonly DirectStatement[],
     commit: () => Promise<unknown>,
+    proof: () => Statement,
   ): Promise<unknown[]>;
 }

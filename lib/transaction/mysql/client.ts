@@ -5,18 +5,21 @@ export type MysqlCallback = (error: Error | null, answer?: unknown) => void;
 
 export interface MysqlQuery {
   readonly sql: string;
-  readonly values?: readonly unknown[] | undefined;
-  /** Milliseconds. */
-  readonly timeout?: number;
+  /** How long the driver waits for the answer. Milliseconds. */
+  readonly timeout?: number | undefined;
 }
+
+type Send = (
+  statement: string | MysqlQuery,
+  values?: readonly unknown[] | MysqlCallback,
+  callback?: MysqlCallback,
+) => unknown;
 
 /** `mysql2`'s connection, as far as statements are sent over it past TypeORM. */
 export interface MysqlClient {
-  query(
-    statement: string | MysqlQuery,
-    values?: readonly unknown[] | MysqlCallback,
-    callback?: MysqlCallback,
-  ): unknown;
+  readonly query: Send;
+  /** Has it prepared once, and keeps it for the connection. */
+  readonly execute: Send;
   /** What the server said of itself when it was connected to. */
   readonly _handshakePacket?: { readonly serverVersion?: string };
 }
@@ -30,11 +33,16 @@ export interface MysqlHeader {
 /** The client of a connected runner; null where it is another driver than `mysql2`. */
 export function mysqlClientOf(runner: QueryRunner): MysqlClient | null {
   const { databaseConnection: client } = runner as unknown as {
-    databaseConnection?: (MysqlClient & { promise?: unknown; execute?: unknown }) | null;
+    databaseConnection?: (MysqlClient & { promise?: unknown }) | null;
   };
   const isClient =
     typeof client?.query === 'function' &&
-    typeof client.promise === 'function' &&
-    typeof client.execute === 'function';
+    typeof client.execute === 'function' &&
+    typeof client.promise === 'function';
   return isClient ? client : null;
+}
+
+/** The driver makes an object of a text in any case. */
+export function toQuery(sql: string, timeout: number | undefined): string | MysqlQuery {
+  return timeout === undefined ? sql : { sql, timeout };
 }

@@ -57,6 +57,8 @@ interface Batch {
 export class RecordingListener implements CommitListener {
   /** Values of the INSERT. */
   parameters: unknown[] = [];
+  /** Whether it has a name. */
+  named = false;
   /** Of its answer. */
   columns: readonly string[] | undefined = [];
   /** Follow the INSERT, in the same round trip. */
@@ -81,10 +83,18 @@ export class RecordingListener implements CommitListener {
     // As the store does: in one round trip with COMMIT where that can be.
     if (statements.finish === undefined || this.afterWrite !== null) await statements.query(sql);
     else
-      await statements.finish([
-        { sql, parameters: this.parameters, ...(this.columns && { columns: this.columns }) },
-        ...this.more,
-      ]);
+      await statements.finish(
+        [
+          {
+            sql,
+            parameters: this.parameters,
+            ...(this.columns && { columns: this.columns }),
+            ...(this.named && { name: `probe ${sql}` }),
+          },
+          ...this.more,
+        ],
+        () => ({ sql: `SELECT 1 FROM probe_outbox WHERE id = '${ids[0]}'`, parameters: [] }),
+      );
     this.writes.push({ ids, isolation });
     await this.afterWrite?.(statements);
     return { ids } satisfies Batch;
@@ -182,6 +192,7 @@ export class Bench {
     listener.afterWrite = null;
     listener.more = [];
     listener.parameters = [];
+    listener.named = false;
     listener.columns = [];
     listener.onCommitted = null;
   }

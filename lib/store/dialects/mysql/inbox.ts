@@ -1,5 +1,6 @@
 import type { InboxEntry } from '../../../core/inbox-store.port';
-import type { StatementRunner } from '../../../core/statement-runner';
+import { type StatementRunner, execute } from '../../../core/statement-runner';
+import { type Hot, hotStatement } from '../../hot-statement';
 import type { RelayDataSource } from '../../relay-data-source';
 import type { TableNames } from '../../table-names';
 import type { InboxDialect } from '../dialect.port';
@@ -16,6 +17,8 @@ import { MysqlServer } from './server';
  */
 export class MysqlInbox implements InboxDialect {
   private readonly server = MysqlServer.detector();
+  /** The INSERTs of one entry, by their texts: those differ in the limit for the wait. */
+  private readonly single = new Map<string, Hot>();
 
   constructor(private readonly names: TableNames) {}
 
@@ -55,6 +58,15 @@ export class MysqlInbox implements InboxDialect {
     });
   }
 
+  private hot(sql: string): Hot {
+    let known = this.single.get(sql);
+    if (known === undefined) {
+      known = hotStatement(sql);
+      this.single.set(sql, known);
+    }
+    return known;
+  }
+
   /** The limit is for this statement alone: the connection goes back to the application's pool, and the handler uses it. */
   private async insertWithin(
     waitMs: number | null,
@@ -65,9 +77,10 @@ export class MysqlInbox implements InboxDialect {
     if (waitMs === null) return (await statements.query(insert, [...keys])) as Changed;
     const seconds = integer(Math.max(1, Math.ceil(waitMs / 1_000)));
     if ((await this.server(statements)).isMariaDb) {
-      return (await statements.query(`SET STATEMENT innodb_lock_wait_timeout = ${seconds} FOR ${insert}`, [
-        ...keys,
-      ])) as Changed;
+      const sql = `SET STATEMENT innodb_lock_wait_timeout = ${seconds} FOR ${insert}`;
+      return (await (keys.length === KEYS_OF_ONE
+        ? execute(statements, this.hot(sql)([...keys]))
+        : statements.query(sql, [...keys]))) as Changed;
     }
     await statements.query(
       `SET @outbox_usual_wait = @@SESSION.innodb_lock_wait_timeout, SESSION innodb_lock_wait_timeout = ${seconds}`,
@@ -82,6 +95,9 @@ export class MysqlInbox implements InboxDialect {
     }
   }
 }
+
+/** An entry has a consumer and a key. */
+const KEYS_OF_ONE = 2;
 
 /** Not a list of pairs: MariaDB finds no range of the primary key in one. */
 function these(rows: readonly unknown[]): string {

@@ -1,17 +1,32 @@
 import { SchemaMismatchError } from '../../../core/errors';
 import type { StagedMessage } from '../../../core/message';
 import type { Birth, WrittenMessage } from '../../../core/outbox-store.port';
-import type { StatementRunner } from '../../../core/statement-runner';
+import type { Statement, StatementRunner } from '../../../core/statement-runner';
 import { fitText } from '../../message-limits';
 import { KEY_BUCKETS } from '../../migrations/schema-version';
 import type { TableNames } from '../../table-names';
-import { integer, integers, interval, NOW } from './columns';
+import { type Hot, hotStatement } from '../../hot-statement';
+import { integers, interval, NOW } from './columns';
 import type { MysqlQueries } from './queries';
 import type { MysqlServer } from './server';
 
-interface KeyLocks {
+/** What is said when lock rows are missing: a state of our own, in the class for such. */
+const LOCKS_MISSING = '45KEY';
+
+/** Of rows that are not the heads of their keys as far as this transaction can see. */
+const UNSEEN: HeldKeys = { seesCommitted: false, taken: new Set() };
+
+interface HeldKeys {
   /** Whether a fresh statement of this transaction sees all that was committed before the locks were taken. */
   readonly seesCommitted: boolean;
+  /** The keys that an earlier message holds. */
+  readonly taken: ReadonlySet<bigint>;
+}
+
+/** An INSERT, and the messages that it writes, with their statuses. */
+interface Insert {
+  readonly statement: Statement;
+  readonly written: readonly WrittenMessage[];
 }
 
 /*
@@ -27,8 +42,19 @@ interface KeyLocks {
  * locks gaps of the index and so makes different keys wait for each other; such a message is born blocked, and `promote`
  * decides after its commit. The isolation comes along with the locks; what this one transaction was started with is
  * not in any variable, and so comes from its beginning (`birth.isolation`).
+ *
+ * Where the connection takes several statements at once, all is one round trip with COMMIT: the INSERT, and under REPEATABLE
+ * READ the lock as well, since nothing has to be known in between. Whether the session has that level is guessed by the one
+ * that published before, and the lock's answer tells for the next one. A wrong guess does no harm: born blocked is always safe.
  */
 export class MysqlWriter {
+  /** Whether the last session that was asked sees what others have committed; null: none was asked yet. */
+  private sessionsSee: boolean | null = null;
+  /** null: no key was locked yet. */
+  private lockOne: Hot | null = null;
+  /** The INSERTs of one message, by what their text depends on. */
+  private readonly single = new Map<string, Hot>();
+
   constructor(
     private readonly names: TableNames,
     private readonly queries: MysqlQueries,
@@ -41,72 +67,165 @@ export class MysqlWriter {
     chunks: readonly (readonly StagedMessage[])[],
     birth: Birth,
   ): Promise<readonly WrittenMessage[]> {
-    const locks =
-      keyHashes.length === 0 ? { seesCommitted: true } : await this.lockKeys(statements, keyHashes, birth);
+    if (keyHashes.length > 0 && chunks.length === 1 && statements.finish && !this.maySee(birth))
+      return this.writeUnseen(statements, keyHashes, chunks[0]!, birth);
+    const seesCommitted = keyHashes.length === 0 || (await this.lockKeys(statements, keyHashes, birth));
     const written: WrittenMessage[] = [];
-    for (const messages of chunks) written.push(...(await this.insert(statements, messages, birth, locks)));
+    const last = chunks.at(-1);
+    for (const messages of chunks) {
+      const taken = await this.heldKeys(statements, messages, seesCommitted);
+      const insert = this.insertOf(messages, birth, { seesCommitted, taken });
+      // One packet holds one chunk.
+      if (messages === last && statements.finish)
+        await statements.finish([insert.statement], () => this.proofOf(messages));
+      else await statements.query(insert.statement.sql, insert.statement.parameters);
+      written.push(...insert.written);
+    }
     return written;
   }
 
+  private maySee({ isolation }: Birth): boolean {
+    return isolation === null ? this.sessionsSee !== false : seesCommitted(isolation);
+  }
+
+  /** Lock, INSERT and COMMIT at once: nothing is looked at, so all are born blocked. */
+  private async writeUnseen(
+    statements: StatementRunner,
+    keyHashes: readonly bigint[],
+    messages: readonly StagedMessage[],
+    birth: Birth,
+  ): Promise<readonly WrittenMessage[]> {
+    const { lock, count } = await this.lockOf(statements, keyHashes);
+    const insert = this.insertOf(messages, birth, UNSEEN);
+    const all = [lock, count === 1 ? CHECK_ONE : checkOf(count), insert.statement];
+    try {
+      const [locks] = await statements.finish!(all, () => this.proofOf(messages));
+      this.learn(birth, locks as LockRow[]);
+    } catch (error) {
+      throw sqlStateOf(error) === LOCKS_MISSING ? this.locksMissing(count, error) : error;
+    }
+    return insert.written;
+  }
+
+  /** @returns whether the transaction sees what was committed before */
   private async lockKeys(
     statements: StatementRunner,
     keyHashes: readonly bigint[],
     birth: Birth,
-  ): Promise<KeyLocks> {
-    const { isolationVariable } = await this.server(statements);
-    const buckets = [...new Set(keyHashes.map(bucketOf))].sort((a, b) => a - b);
-    const rows = (await statements.query(
-      `SELECT bucket, ${isolationVariable} AS isolation FROM ${this.names.key} FORCE INDEX (PRIMARY)
-       WHERE bucket IN (${integers(buckets)}) ORDER BY bucket FOR UPDATE`,
-    )) as { isolation: string }[];
-    if (rows.length !== buckets.length) {
-      throw new SchemaMismatchError(
-        `${this.names.key} has ${rows.length} of the ${buckets.length} lock rows that are needed, so the order of keys is ` +
-          `not safe. They are made by outboxMigrations(): insert the numbers 0 to ${KEY_BUCKETS - 1} again.`,
-      );
-    }
-    const isolation = (birth.isolation ?? rows[0]?.isolation ?? '').toUpperCase().replace('-', ' ');
-    return { seesCommitted: isolation === 'READ COMMITTED' || isolation === 'READ UNCOMMITTED' };
+  ): Promise<boolean> {
+    const { lock, count } = await this.lockOf(statements, keyHashes);
+    const rows = (await statements.query(lock.sql, lock.parameters)) as LockRow[];
+    if (rows.length !== count) throw this.locksMissing(count);
+    this.learn(birth, rows);
+    return seesCommitted(birth.isolation ?? rows[0]?.isolation ?? '');
   }
 
-  private async insert(
+  private async lockOf(
     statements: StatementRunner,
-    messages: readonly StagedMessage[],
-    birth: Birth,
-    locks: KeyLocks,
-  ): Promise<readonly WrittenMessage[]> {
-    const taken = await this.heldKeys(statements, messages, locks);
+    keyHashes: readonly bigint[],
+  ): Promise<{ lock: Statement; count: number }> {
+    const { isolationVariable } = await this.server(statements);
+    const buckets = [...new Set(keyHashes.map(bucketOf))].sort((a, b) => a - b);
+    const select = `SELECT bucket, ${isolationVariable} AS isolation FROM ${this.names.key} FORCE INDEX (PRIMARY)`;
+    const lock =
+      buckets.length === 1
+        ? (this.lockOne ??= hotStatement(`${select} WHERE bucket = ? FOR UPDATE`))(buckets)
+        : {
+            sql: `${select} WHERE bucket IN (${integers(buckets)}) ORDER BY bucket FOR UPDATE`,
+            parameters: [],
+          };
+    return { lock, count: buckets.length };
+  }
+
+  private learn({ isolation }: Birth, [row]: readonly LockRow[]): void {
+    if (isolation === null && row !== undefined) this.sessionsSee = seesCommitted(row.isolation);
+  }
+
+  private locksMissing(count: number, cause?: unknown): SchemaMismatchError {
+    return new SchemaMismatchError(
+      `${this.names.key} lacks some of the ${count} lock rows that are needed, so the order of keys is not safe. They are ` +
+        `made by outboxMigrations(): insert the numbers 0 to ${KEY_BUCKETS - 1} again.`,
+      { cause },
+    );
+  }
+
+  private insertOf(messages: readonly StagedMessage[], birth: Birth, keys: HeldKeys): Insert {
+    const taken = new Set(keys.taken);
     const parameters: unknown[] = [];
     const written: WrittenMessage[] = [];
     const rows: string[] = [];
     for (const message of messages) {
       const { keyHash } = message;
-      const blocked = keyHash !== null && (!locks.seesCommitted || taken.has(keyHash));
+      const blocked = keyHash !== null && (!keys.seesCommitted || taken.has(keyHash));
       if (keyHash !== null) taken.add(keyHash);
       written.push({ id: message.id, status: blocked ? 'blocked' : 'pending' });
       rows.push(rowSql(message, birth, blocked));
       parameters.push(...rowParameters(message, birth, blocked));
     }
-    await statements.query(
-      `INSERT INTO ${this.names.message} (id, transport, destination, type, \`key\`, key_hash, tenant, source, payload,
+    return { statement: this.statementOf(messages, rows, parameters), written };
+  }
+
+  /** Nearly always it is one message that is due at once: then its text is one of a few. */
+  private statementOf(
+    messages: readonly StagedMessage[],
+    rows: readonly string[],
+    parameters: unknown[],
+  ): Statement {
+    const [message] = messages;
+    const isUsual = messages.length === 1 && message?.delayMs === 0 && message.expiresInMs === null;
+    if (!isUsual) return { sql: this.insertSql(rows), parameters };
+    const [row] = rows as [string];
+    let known = this.single.get(row);
+    if (known === undefined) {
+      known = hotStatement(this.insertSql(rows));
+      this.single.set(row, known);
+    }
+    return known(parameters);
+  }
+
+  private insertSql(rows: readonly string[]): string {
+    return `INSERT INTO ${this.names.message} (id, transport, destination, type, \`key\`, key_hash, tenant, source, payload,
          content_type, content_encoding, schema_version, headers, status, claims, claim_token, claimed_by,
-         created_at, available_at, next_attempt_at, expires_at) VALUES ${rows.join(', ')}`,
-      parameters,
-    );
-    return written;
+         created_at, available_at, next_attempt_at, expires_at) VALUES ${rows.join(', ')}`;
+  }
+
+  private proofOf([message]: readonly StagedMessage[]): Statement {
+    return { sql: `SELECT 1 FROM ${this.names.message} WHERE id = ?`, parameters: [message?.id] };
   }
 
   /** The keys, among those of the messages, that an earlier message holds. */
   private async heldKeys(
     statements: StatementRunner,
     messages: readonly StagedMessage[],
-    locks: KeyLocks,
-  ): Promise<Set<bigint>> {
+    sees: boolean,
+  ): Promise<ReadonlySet<bigint>> {
     const hashes = new Set(messages.flatMap(({ keyHash }) => (keyHash === null ? [] : [keyHash])));
-    if (hashes.size === 0 || !locks.seesCommitted) return new Set();
+    if (hashes.size === 0 || !sees) return UNSEEN.taken;
     const rows = (await statements.query(this.queries.held([...hashes]))) as { hash: string }[];
     return new Set(rows.map(({ hash }) => BigInt(hash)));
   }
+}
+
+const CHECK_ONE = hotStatement(checkOf(1).sql)([]);
+
+interface LockRow {
+  readonly isolation: string;
+}
+
+function seesCommitted(isolation: string): boolean {
+  return /^READ.(UN)?COMMITTED$/i.test(isolation);
+}
+
+function sqlStateOf(error: unknown): unknown {
+  return (error as { driverError?: { sqlState?: unknown } } | null)?.driverError?.sqlState;
+}
+
+/** Ends the block in which it stands where the SELECT before it has not found all of the locks. */
+function checkOf(count: number): Statement {
+  const sql = `IF FOUND_ROWS() <> ${count} THEN
+  SIGNAL SQLSTATE '${LOCKS_MISSING}' SET MESSAGE_TEXT = 'lock rows are missing';
+END IF`;
+  return { sql, parameters: [] };
 }
 
 function bucketOf(keyHash: bigint): number {
@@ -119,12 +238,11 @@ function isLeased(message: StagedMessage, birth: Birth, blocked: boolean): boole
 
 function rowSql(message: StagedMessage, birth: Birth, blocked: boolean): string {
   const leased = isLeased(message, birth, blocked);
-  const keyHash = message.keyHash === null ? 'NULL' : integer(message.keyHash);
   const expiresAt =
     message.expiresInMs === null ? 'NULL' : `${NOW} + ${interval(message.delayMs + message.expiresInMs)}`;
   const nextAttemptAt = `${NOW} + ${interval(leased ? birth.leaseMs : message.delayMs)}`;
-  // id, transport, destination, type, key; hash; tenant, source, payload, content type and encoding, schema, headers
-  return `(?,?,?,?,?,${keyHash},?,?,?,?,?,?,?,'${blocked ? 'blocked' : 'pending'}',${leased ? 1 : 0},?,?,
+  // In the order of `rowParameters`.
+  return `(?,?,?,?,?,?,?,?,?,?,?,?,?,'${blocked ? 'blocked' : 'pending'}',${leased ? 1 : 0},?,?,
     ${NOW},${NOW} + ${interval(message.delayMs)},${nextAttemptAt},${expiresAt})`;
 }
 
@@ -136,6 +254,7 @@ function rowParameters(message: StagedMessage, birth: Birth, blocked: boolean): 
     message.destination,
     message.type,
     message.key,
+    message.keyHash === null ? null : message.keyHash.toString(),
     message.tenant,
     message.source,
     message.payload,

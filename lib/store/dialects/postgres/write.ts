@@ -84,7 +84,7 @@ export class PostgresWriter {
     // Not the last message of many: theirs is another lock, see `lockOne`.
     const alone = chunks.length === 1 && chunks[0]?.length === 1;
     const inserts = chunks.map((messages) => this.insertOf(messages, birth, alone));
-    const answers = await send(statements, locks.concat(inserts));
+    const answers = await send(statements, locks.concat(inserts), () => this.proofOf(chunks));
     const statuses = new Map<string, WrittenMessage['status']>();
     answers.forEach((rows, index) => {
       if (index < locks.length) return;
@@ -97,6 +97,13 @@ export class PostgresWriter {
       }
     }
     return written;
+  }
+
+  private proofOf(chunks: readonly (readonly StagedMessage[])[]): Statement {
+    return {
+      sql: `SELECT 1 FROM ${this.names.message} WHERE id = $1`,
+      parameters: [chunks[0]?.[0]?.id],
+    };
   }
 
   private lock(keyHashes: readonly bigint[]): Statement {
@@ -166,8 +173,12 @@ VALUES ${values.join(',\n')}${seen.size === 0 ? '' : ' RETURNING id::text AS id,
 }
 
 /** As the last ones of the transaction where that can be, and else one after the other. */
-function send(statements: StatementRunner, all: readonly Statement[]): Promise<readonly unknown[]> {
-  return statements.finish?.(all) ?? inOrder(statements, all);
+function send(
+  statements: StatementRunner,
+  all: readonly Statement[],
+  proof: () => Statement,
+): Promise<readonly unknown[]> {
+  return statements.finish?.(all, proof) ?? inOrder(statements, all);
 }
 
 async function inOrder(statements: StatementRunner, all: readonly Statement[]): Promise<readonly unknown[]> {
