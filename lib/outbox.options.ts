@@ -125,8 +125,9 @@ export interface OutboxModuleOptions {
   /** How long `propagation: 'requiresNew'` waits for a second connection. @default 5000 */
   connectionWaitMs?: number;
   /**
-   * PostgreSQL: whether the statements that are sent most have names, so that the server plans each of them once for a
-   * connection. `auto` finds out at boot: not where a pooler stands in front of the server, as most of them lose names.
+   * PostgreSQL and MariaDB: whether the statements that are sent most are prepared, so that the server reads and plans each of
+   * them once for a connection. `auto` finds out at boot: not where a pooler stands in front of PostgreSQL, as most of them
+   * lose prepared statements.
    * @default 'auto'
    */
   preparedStatements?: boolean | 'auto';

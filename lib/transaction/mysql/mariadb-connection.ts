@@ -9,14 +9,18 @@ import { CommitBlock } from './commit-block';
 import { MysqlConnection } from './mysql-connection';
 import { ASK_STATUS, saysNoTransaction } from './status';
 
+/** KILL QUERY, and `max_statement_time`. */
+const INTERRUPTED: ReadonlySet<unknown> = new Set([1317, 1969]);
+
 type Answers = ReturnType<CommitBlock['answersOf']>;
 
 /**
  * MariaDB takes the last statements of a transaction together with COMMIT, see `CommitBlock`.
  *
- * One thing is otherwise than with a COMMIT by itself: who is interrupted (KILL QUERY, `max_statement_time`) just after
- * COMMIT has done its work, and before the block has ended, is told so as an error. So after an error the server is asked
- * whether the transaction is still open, and where it is not, whether what was written in it is there.
+ * One thing is otherwise than with a COMMIT by itself: who is interrupted just after COMMIT has done its work, and before the
+ * block has ended, is told so as an error. So the server is asked whether the transaction is still open. Where it is not, the
+ * block had come to COMMIT, which was through or was itself interrupted and has undone all: then it is asked whether what was
+ * written is there. It is nobody else's: the INSERT has succeeded, so nobody had written it before.
  */
 export class MariaDbConnection extends MysqlConnection implements DirectConnection {
   async executeBefore(
@@ -68,7 +72,7 @@ export class MariaDbConnection extends MysqlConnection implements DirectConnecti
         const done = typeof values === 'function' ? values : callback;
         return this.send(query, block, timeout, (error, answer) => {
           if (error === null) settleBoth(block.answersOf(answer), settle, done);
-          else void this.afterError(query, error, block, proof, settle, done);
+          else void afterError(query, error, block, proof, settle, done);
         });
       });
     let giveBack = take();
@@ -82,30 +86,41 @@ export class MariaDbConnection extends MysqlConnection implements DirectConnecti
     );
     return { outcome, committed };
   }
+}
 
-  /** Whether the block has committed all the same. */
-  private async afterError(
-    query: MysqlClient['query'],
-    error: Error,
-    block: CommitBlock,
-    proof: () => Statement,
-    settle: (outcome: Outcome<Answers>) => void,
-    done: MysqlCallback | undefined,
-  ): Promise<void> {
-    const ask = (sql: string, values?: unknown[]): Promise<unknown> =>
-      new Promise((resolve) =>
-        query(sql, values, (failure, answer) => resolve(failure === null ? answer : null)),
-      );
-    const status = await ask(ASK_STATUS);
-    const { sql, parameters } = proof();
-    const rows = saysNoTransaction(status) ? await ask(sql, parameters) : null;
-    if (Array.isArray(rows) && rows.length > 0) {
-      settleBoth(block.lostAnswers(status as MysqlHeader), settle, done);
-    } else {
-      settle({ error, answer: null });
-      done?.(error);
-    }
+/** Settles as what the server says of it afterwards, where the error does not tell. */
+async function afterError(
+  query: MysqlClient['query'],
+  error: Error,
+  block: CommitBlock,
+  proof: () => Statement,
+  settle: (outcome: Outcome<Answers>) => void,
+  done: MysqlCallback | undefined,
+): Promise<void> {
+  const header = INTERRUPTED.has((error as { errno?: unknown }).errno)
+    ? await committedAllTheSame(query, proof())
+    : null;
+  if (header !== null) {
+    settleBoth(block.lostAnswers(header), settle, done);
+    return;
   }
+  settle({ error, answer: null });
+  done?.(error);
+}
+
+/** @returns null: it was not, or nobody knows, as the connection is gone by now */
+async function committedAllTheSame(
+  query: MysqlClient['query'],
+  { sql, parameters }: Statement,
+): Promise<MysqlHeader | null> {
+  const ask = (text: string, values?: unknown[]): Promise<unknown> =>
+    new Promise((resolve) => {
+      query(text, values, (error, answer) => resolve(error === null ? answer : null));
+    });
+  const header = await ask(ASK_STATUS);
+  if (!saysNoTransaction(header)) return null;
+  const rows = await ask(sql, parameters);
+  return Array.isArray(rows) && rows.length > 0 ? (header as MysqlHeader) : null;
 }
 
 function settleBoth(
