@@ -211,6 +211,27 @@ export class Bench {
     return idsOf(await this.observer.query('SELECT id FROM probe_outbox ORDER BY id'));
   }
 
+  /** A connection of the pool, as the driver has it, borrowed for as long as the work takes. */
+  async onTheConnection<Client, T>(work: (client: Client, runner: QueryRunner) => Promise<T>): Promise<T> {
+    const runner = this.dataSource.createQueryRunner();
+    try {
+      return await work((await runner.connect()) as Client, runner);
+    } finally {
+      await runner.release();
+    }
+  }
+
+  /** The statements that the logger is given meanwhile, each with its parameters. */
+  async logged(work: () => Promise<unknown>): Promise<unknown[]> {
+    const log = jest.spyOn(this.dataSource.logger, 'logQuery');
+    try {
+      await work();
+      return log.mock.calls.map(([query, parameters]) => [query, parameters]);
+    } finally {
+      log.mockRestore();
+    }
+  }
+
   /** The server's own id of the connection behind a runner. */
   async connectionId(statements: StatementRunner): Promise<number> {
     const [row] = await statements.query(

@@ -44,16 +44,6 @@ describe('round trips of a transaction on MariaDB', () => {
     expect(await bench.storedThings()).toEqual(['b']);
   }
 
-  /** The one connection of the pool, borrowed for as long as the work takes. */
-  async function onTheConnection<T>(work: (client: Client, runner: QueryRunner) => Promise<T>): Promise<T> {
-    const runner = bench.dataSource.createQueryRunner();
-    try {
-      return await work((await runner.connect()) as Client, runner);
-    } finally {
-      await runner.release();
-    }
-  }
-
   async function status(name: string): Promise<number> {
     const [row] = await bench.dataSource.query<{ Value: string }[]>(`SHOW SESSION STATUS LIKE '${name}'`);
     return Number(row?.Value);
@@ -110,19 +100,10 @@ describe('round trips of a transaction on MariaDB', () => {
   });
 
   it('give the logger what TypeORM gives it', async () => {
-    const logged = async (run: () => Promise<unknown>): Promise<unknown[]> => {
-      const log = jest.spyOn(bench.dataSource.logger, 'logQuery');
-      try {
-        await run();
-        return log.mock.calls.map(([query, parameters]) => [query, parameters]);
-      } finally {
-        log.mockRestore();
-      }
-    };
-    const typeOrms = await logged(() =>
+    const typeOrms = await bench.logged(() =>
       bench.dataSource.transaction((manager) => manager.insert(ThingSchema, { id: 'a' })),
     );
-    const ours = await logged(() => bench.transactions.run({}, () => add('b')));
+    const ours = await bench.logged(() => bench.transactions.run({}, () => add('b')));
     const expected = (id: string): unknown[] => [
       ['START TRANSACTION', undefined],
       [expect.stringMatching(/^INSERT INTO `thing`/), [id]],
@@ -281,7 +262,7 @@ describe('round trips of a transaction on MariaDB', () => {
 
     it('are committed where COMMIT was through, and their caller hears so', async () => {
       // The server's answer gets lost on its way, as when it is interrupted between COMMIT and the end of the block.
-      const restore = await onTheConnection((client) => {
+      const restore = await bench.onTheConnection((client: Client) => {
         const { execute: real } = client;
         client.execute = (...args) => {
           const done = args.pop() as Done;
@@ -343,7 +324,7 @@ describe('round trips of a transaction on MariaDB', () => {
       bench.listener.named = true;
       expect(await executed(() => bench.transactions.run({}, async () => bench.publish('m')))).toBe(1);
       // Somebody in between lost them: the transaction goes on.
-      await onTheConnection(async (client) => {
+      await bench.onTheConnection(async (client: Client) => {
         for (const statement of client._statements.values()) statement.close();
         await Promise.resolve();
       });
@@ -360,10 +341,10 @@ describe('round trips of a transaction on a server that says it is MySQL', () =>
   let bench: Bench;
   beforeAll(async () => {
     bench = await Bench.start('mysql', { poolSize: 1, preparesStatements: () => true });
-    const runner = bench.dataSource.createQueryRunner();
-    const client = (await runner.connect()) as { _handshakePacket: { serverVersion: string } };
-    client._handshakePacket.serverVersion = '8.0.36';
-    await runner.release();
+    await bench.onTheConnection((client: { _handshakePacket: { serverVersion: string } }) => {
+      client._handshakePacket.serverVersion = '8.0.36';
+      return Promise.resolve();
+    });
   });
   afterAll(() => bench.stop());
 

@@ -30,21 +30,11 @@ describe('round trips of a transaction on postgres', () => {
 
   const add = (id: string) => bench.things.insert({ id });
 
-  /** The one connection of the pool, borrowed for as long as the work takes. */
-  async function onTheConnection<T>(work: (runner: QueryRunner, client: Client) => Promise<T>): Promise<T> {
-    const runner = bench.dataSource.createQueryRunner();
-    try {
-      return await work(runner, await runner.connect());
-    } finally {
-      await runner.release();
-    }
-  }
-
   /** How often the server said that it is ready for more. */
   async function roundTrips(work: () => Promise<unknown>): Promise<number> {
     let count = 0;
     const listener = (): void => void (count += 1);
-    const { connection } = await onTheConnection((_runner, client) => Promise.resolve(client));
+    const { connection } = await bench.onTheConnection((client: Client) => Promise.resolve(client));
     connection.on('readyForQuery', listener);
     await work();
     connection.off('readyForQuery', listener);
@@ -55,7 +45,7 @@ describe('round trips of a transaction on postgres', () => {
   const queryOf = new WeakMap<Client, unknown>();
 
   async function isIdle(): Promise<void> {
-    await onTheConnection(async (runner, client) => {
+    await bench.onTheConnection(async (client: Client, runner) => {
       expect(client.query).toBe(queryOf.get(client) ?? client.query);
       queryOf.set(client, client.query);
       expect(await runner.query('SELECT now() = statement_timestamp() AS alone')).toEqual([{ alone: true }]);
@@ -110,7 +100,7 @@ describe('round trips of a transaction on postgres', () => {
         if (query === sql) heard.push((rawResults as { rows: unknown }).rows);
       },
     });
-    const { connection } = await onTheConnection((_runner, client) => Promise.resolve(client));
+    const { connection } = await bench.onTheConnection((client: Client) => Promise.resolve(client));
     let described = 0;
     const listener = (): void => void (described += 1);
     connection.on('rowDescription', listener);
@@ -228,19 +218,10 @@ describe('round trips of a transaction on postgres', () => {
   });
 
   it('give the logger what TypeORM gives it', async () => {
-    const logged = async (run: () => Promise<unknown>): Promise<unknown[]> => {
-      const log = jest.spyOn(bench.dataSource.logger, 'logQuery');
-      try {
-        await run();
-        return log.mock.calls.map(([query, parameters]) => [query, parameters]);
-      } finally {
-        log.mockRestore();
-      }
-    };
-    const typeOrms = await logged(() =>
+    const typeOrms = await bench.logged(() =>
       bench.dataSource.transaction((manager) => manager.insert(ThingSchema, { id: 'a' })),
     );
-    const ours = await logged(() => bench.transactions.run({}, () => add('b')));
+    const ours = await bench.logged(() => bench.transactions.run({}, () => add('b')));
     const expected = (id: string): unknown[] => [
       ['START TRANSACTION', undefined],
       [expect.stringMatching(/^INSERT INTO "thing"/), [id]],
@@ -336,7 +317,7 @@ describe('round trips of a transaction on postgres', () => {
     ['messages alone', /a statement in it had failed/, () => Promise.resolve(bench.publish('m'))],
   ])('skip %s when BEGIN fails, so that it never runs by itself', async (_what, message, work) => {
     // Somebody gave the connection back inside a transaction that has failed: there, BEGIN is an error.
-    await onTheConnection(async (runner) => {
+    await bench.onTheConnection(async (_client, runner) => {
       await runner.query('BEGIN');
       await runner.query('SELECT 1 / 0').catch(() => undefined);
     });
