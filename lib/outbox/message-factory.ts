@@ -15,7 +15,27 @@ const RESERVED_HEADER = /^x-outbox-/i;
 const NO_HEADERS: MessageHeaders = Object.freeze({});
 const UNENCODED = Buffer.alloc(0);
 
-type Draft = { -readonly [Property in keyof StagedMessage]: StagedMessage[Property] };
+/** A message in the making. A class, because of what `core/short-lived.ts` says. */
+class Draft implements StagedMessage {
+  key: string | null = null;
+  keyHash: bigint | null = null;
+  tenant: string | null = null;
+  schemaVersion: number | null = null;
+  payload: Buffer = UNENCODED;
+  contentType = '';
+  contentEncoding: string | null = null;
+  headers = NO_HEADERS;
+  delayMs = 0;
+  expiresInMs: number | null = null;
+
+  constructor(
+    readonly id: string,
+    readonly type: string,
+    readonly transport: string,
+    readonly destination: string,
+    readonly source: string | null,
+  ) {}
+}
 
 export interface MessageFactoryOptions {
   readonly transports: Readonly<Record<string, TransportDefinition>>;
@@ -58,30 +78,22 @@ export class MessageFactory {
     }
     const destination = definition.destinationOf(type, options.destination);
     limitText(type, 'destination', destination);
-    const key = this.keyOf(type, options.key);
-    const tenant = options.tenant ?? null;
-    if (tenant !== null) limitText(type, 'tenant', tenant);
-    return {
-      id: idOf(type, options.id),
-      type,
-      transport,
-      destination,
-      key,
-      keyHash: key === null ? null : hashKey(transport, definition.orderScopeOf(destination), key),
-      tenant,
-      source: this.options.source,
-      schemaVersion:
-        options.schemaVersion === undefined
-          ? null
-          : wholeNumber(type, 'schemaVersion', options.schemaVersion, 0),
-      payload: UNENCODED,
-      contentType: '',
-      contentEncoding: null,
-      headers: headersOf(type, options.headers),
-      delayMs: options.delayMs === undefined ? 0 : wholeNumber(type, 'delayMs', options.delayMs, 0),
-      expiresInMs:
-        options.expiresInMs === undefined ? null : wholeNumber(type, 'expiresInMs', options.expiresInMs, 1),
-    };
+    const draft = new Draft(idOf(type, options.id), type, transport, destination, this.options.source);
+    const { key, tenant, schemaVersion, headers, delayMs, expiresInMs } = options;
+    if (key !== undefined && key !== null) {
+      draft.key = checkedKey(type, key);
+      draft.keyHash = hashKey(transport, definition.orderScopeOf(destination), key);
+    }
+    if (tenant !== undefined && tenant !== null) {
+      limitText(type, 'tenant', tenant);
+      draft.tenant = tenant;
+    }
+    if (schemaVersion !== undefined)
+      draft.schemaVersion = wholeNumber(type, 'schemaVersion', schemaVersion, 0);
+    if (headers !== undefined) draft.headers = checkedHeaders(type, headers);
+    if (delayMs !== undefined) draft.delayMs = wholeNumber(type, 'delayMs', delayMs, 0);
+    if (expiresInMs !== undefined) draft.expiresInMs = wholeNumber(type, 'expiresInMs', expiresInMs, 1);
+    return draft;
   }
 
   private withPayload(
@@ -102,17 +114,6 @@ export class MessageFactory {
     draft.contentEncoding = contentEncoding;
     return draft;
   }
-
-  private keyOf(type: string, key: string | null | undefined): string | null {
-    if (key === null || key === undefined) return null;
-    if (typeof key !== 'string') {
-      throw new InvalidMessageError(type, 'key', `is a ${typeof key}; give a string, e.g. String(order.id).`);
-    }
-    if (key === '')
-      throw new InvalidMessageError(type, 'key', 'is empty. Leave it out for a message without order.');
-    limitText(type, 'key', key);
-    return key;
-  }
 }
 
 function idOf(type: string, id: string | undefined): string {
@@ -123,8 +124,17 @@ function idOf(type: string, id: string | undefined): string {
   return lower;
 }
 
-function headersOf(type: string, headers: MessageHeaders | undefined): MessageHeaders {
-  if (headers === undefined) return NO_HEADERS;
+function checkedKey(type: string, key: string): string {
+  if (typeof key !== 'string') {
+    throw new InvalidMessageError(type, 'key', `is a ${typeof key}; give a string, e.g. String(order.id).`);
+  }
+  if (key === '')
+    throw new InvalidMessageError(type, 'key', 'is empty. Leave it out for a message without order.');
+  limitText(type, 'key', key);
+  return key;
+}
+
+function checkedHeaders(type: string, headers: MessageHeaders): MessageHeaders {
   for (const [name, value] of Object.entries(headers)) {
     if (RESERVED_HEADER.test(name)) {
       throw new InvalidMessageError(

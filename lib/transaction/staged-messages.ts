@@ -1,4 +1,5 @@
 import { type StagedMessage } from '../core/message';
+import { shortLivedList } from '../core/short-lived';
 
 /** A failure that was caught where it must not be, and how deep in savepoints it stands. */
 interface Failure {
@@ -15,8 +16,8 @@ interface Failure {
  * here was set before anything was staged: its rollback takes all.
  */
 export class StagedMessages {
-  private messages: StagedMessage[] = [];
-  private savepoints: { readonly name: string; readonly count: number }[] = [];
+  private readonly messages = shortLivedList<StagedMessage>();
+  private readonly savepoints = shortLivedList<{ readonly name: string; readonly count: number }>();
   private failure: Failure | null = null;
   private written = 0;
 
