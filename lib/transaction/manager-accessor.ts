@@ -43,7 +43,11 @@ export class ManagerAccessor {
     for (const name of ['getRepository', 'getTreeRepository'] as const) {
       define(manager, name, (target: unknown) => this.suspend(() => prototype[name].call(manager, target)));
     }
-    routeTransaction(manager, (isolation, work, open) => this.ambient.transaction(isolation, work, open));
+    define(
+      manager,
+      'transaction',
+      routed(manager, (...call) => this.ambient.transaction(...call)),
+    );
   }
 
   uninstall(): void {
@@ -63,12 +67,16 @@ export class ManagerAccessor {
   }
 }
 
-/** Replaces `transaction()` of one manager; `route` decides, and may open one as TypeORM does. */
+/** Replaces `transaction()` of one transaction's manager; `route` decides, and may open one as TypeORM does. */
 export function routeTransaction(manager: EntityManager, route: AmbientRunner['transaction']): void {
+  // Set and not defined: each transaction has a manager of its own, and to define a property V8 leaves compiled code.
+  manager.transaction = routed(manager, route);
+}
+
+function routed(manager: EntityManager, route: AmbientRunner['transaction']): EntityManager['transaction'] {
   const prototype = Object.getPrototypeOf(manager) as EntityManager;
-  define(manager, 'transaction', (isolation: unknown, work?: unknown) =>
-    route(isolation, work, () => prototype.transaction.call(manager, isolation as never, work as never)),
-  );
+  return (isolation: unknown, work?: unknown) =>
+    route(isolation, work, () => prototype.transaction.call(manager, isolation as never, work as never));
 }
 
 function define(manager: EntityManager, name: string, value: unknown): void {
