@@ -13,8 +13,15 @@ export const AT_ONCE = 16;
 const BYTES = 512;
 const WARM_UP_SECONDS = 1;
 
+type Business = NonNullable<ClosedLoop['business']>;
+
 /** The business transaction alone. */
-export function bareTransactions(bench: Bench, workspace: Workspace, concurrency: number): Variant {
+export function bareTransactions(
+  bench: Bench,
+  workspace: Workspace,
+  concurrency: number,
+  business: Business = 'insert',
+): Variant {
   return {
     name: concurrency === 1 ? 'bare, one at a time' : `bare, ${concurrency} at once`,
     kind: 'baseline',
@@ -27,7 +34,7 @@ export function bareTransactions(bench: Bench, workspace: Workspace, concurrency
             workspace,
             application,
             [],
-            loopOf(bench, null, concurrency),
+            loopOf(bench, { key: null, concurrency, business }),
           );
           return { figures, cpu };
         },
@@ -42,11 +49,13 @@ export interface OutboxTransactions {
   readonly key?: string;
   /** A relay in another process of this same machine, which takes from its cores. @default false */
   readonly relayBeside?: boolean;
+  /** @default insert */
+  readonly business?: Business;
 }
 
 /** The same with one message in each. */
 export function outboxTransactions(bench: Bench, workspace: Workspace, given: OutboxTransactions): Variant {
-  const { name, kind, role, key = null, relayBeside = false } = given;
+  const { name, kind, role, key = null, relayBeside = false, business = 'insert' } = given;
   const start = (as: ApplicationConfig['role']) => () =>
     Child.start('roles/application.ts', { ...roleConfig(bench, workspace), role: as });
   return {
@@ -56,7 +65,8 @@ export function outboxTransactions(bench: Bench, workspace: Workspace, given: Ou
       withChildren(
         relayBeside ? [start(role), start('relay')] : [start(role)],
         async (application, ...relays) => {
-          const sample = await load(bench, workspace, application, relays, loopOf(bench, key, AT_ONCE));
+          const loop = loopOf(bench, { key, concurrency: AT_ONCE, business });
+          const sample = await load(bench, workspace, application, relays, loop);
           if (role !== 'full') return sample;
           const endedAt = monotonicMs();
           await application.call('flush');
@@ -67,20 +77,34 @@ export function outboxTransactions(bench: Bench, workspace: Workspace, given: Ou
 }
 
 /** The peers, which write a job in the same transaction; nobody works it off meanwhile. */
-export function peerTransactions(bench: Bench, workspace: Workspace): Variant[] {
+export function peerTransactions(
+  bench: Bench,
+  workspace: Workspace,
+  business: Business = 'insert',
+): Variant[] {
   return peersFor(bench).map(({ name, file }) => ({
     name,
     kind: 'more',
     run: () =>
       withChildren(
         [() => Child.start(file, { ...roleConfig(bench, workspace), works: false })],
-        (application) => load(bench, workspace, application, [], loopOf(bench, null, AT_ONCE)),
+        (application) =>
+          load(
+            bench,
+            workspace,
+            application,
+            [],
+            loopOf(bench, { key: null, concurrency: AT_ONCE, business }),
+          ),
       ),
   }));
 }
 
-function loopOf({ options }: Bench, key: string | null, concurrency: number): ClosedLoop {
-  return { concurrency, seconds: options.seconds, bytes: BYTES, key };
+function loopOf(
+  { options }: Bench,
+  loop: Pick<ClosedLoop, 'key' | 'concurrency'> & { readonly business: Business },
+): ClosedLoop {
+  return { ...loop, seconds: options.seconds, bytes: BYTES };
 }
 
 async function load(

@@ -8,6 +8,7 @@ import { CommitClock } from '../roles/commit-clock';
 import type { ClosedLoop, OpenLoop, RoleConfig } from '../roles/config';
 import { ConfirmedPublisher } from '../roles/confirmed-publisher';
 import { closedLoop, openLoop } from '../roles/loops';
+import { Order, orderOf } from '../roles/orders';
 
 export interface PeerConfig extends RoleConfig {
   /** Whether it works its jobs off while transactions run. @default true */
@@ -54,6 +55,7 @@ export function servePeer(open: (tools: PeerTools) => Promise<Peer>): void {
       ...database,
       poolSize: 20,
       subscribers: [CommitClock],
+      entities: [Order],
     }).initialize();
     let published = 0;
     let filled = 0;
@@ -68,10 +70,15 @@ export function servePeer(open: (tools: PeerTools) => Promise<Peer>): void {
     });
     if (works) await peer.work();
     const insert = insertOrder(database.type);
-    const transact = (n: number, bytes: number, numbered: boolean): Promise<unknown> =>
+    const transact = (
+      n: number,
+      { bytes, business }: Pick<ClosedLoop, 'bytes' | 'business'>,
+      numbered: boolean,
+    ): Promise<unknown> =>
       dataSource.transaction(async (manager) => {
         if (numbered) CommitClock.number(manager.queryRunner, n);
-        await manager.query(insert, [`customer ${n}`, n]);
+        if (business === 'entity') await manager.getRepository(Order).save(orderOf(n));
+        else await manager.query(insert, [`customer ${n}`, n]);
         await peer.enqueue(manager, payloadOf(n, bytes));
       });
     return {
@@ -91,10 +98,10 @@ export function servePeer(open: (tools: PeerTools) => Promise<Peer>): void {
         await peer.rest();
         return endedAt - beganAt;
       },
-      closedLoop: (loop: ClosedLoop) => closedLoop(loop, (n) => transact(n, loop.bytes, false)),
+      closedLoop: (loop: ClosedLoop) => closedLoop(loop, (n) => transact(n, loop, false)),
       openLoop: async (loop: OpenLoop) => {
         CommitClock.take();
-        await openLoop(loop, (n) => transact(n, loop.bytes, true));
+        await openLoop(loop, (n) => transact(n, loop, true));
         return CommitClock.take();
       },
       stop: async () => {

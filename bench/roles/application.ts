@@ -9,8 +9,9 @@ import { EXCHANGE, MESSAGE_TYPE, TRANSPORT, insertOrder, payloadOf } from '../ha
 import { configOf, serve } from '../harness/serve';
 import { monotonicMs } from '../harness/statistics';
 import { CommitClock } from './commit-clock';
-import { type ClosedLoop, type OpenLoop, type RoleConfig, type Sent, UNIQUE } from './config';
+import { type ClosedLoop, type OpenLoop, type RoleConfig, type Sent, keyOf } from './config';
 import { closedLoop, openLoop } from './loops';
+import { Order, OrderService } from './orders';
 import { StatementLog } from './statement-log';
 
 export interface ApplicationConfig extends RoleConfig {
@@ -22,19 +23,22 @@ serve(async () => {
   const { database, brokerUrl, role } = configOf<ApplicationConfig>();
   @Module({
     imports: [
-      TypeOrmModule.forRoot({ ...database, poolSize: 20, subscribers: [CommitClock] }),
+      TypeOrmModule.forRoot({ ...database, poolSize: 20, subscribers: [CommitClock], entities: [Order] }),
+      TypeOrmModule.forFeature([Order]),
       OutboxModule.forRoot({
         role,
         source: 'bench',
         transport: { [TRANSPORT]: rabbitMq({ exchange: EXCHANGE, uri: brokerUrl }) },
       }),
     ],
+    providers: [OrderService],
   })
   class Application {}
   const app = await NestFactory.createApplicationContext(Application, { logger: ['error', 'warn'] });
   const outbox = app.get(Outbox);
   const relay = app.get(OutboxRelay);
   const dataSource = app.get(DataSource);
+  const orders = app.get(OrderService);
   const insert = insertOrder(database.type);
   let sent: Sent = { count: 0, lastMs: 0 };
   app.get(OutboxEvents).on('message.sent', () => {
@@ -44,9 +48,8 @@ serve(async () => {
     outbox.transaction(async () => {
       if (numbered) CommitClock.number(dataSource.manager.queryRunner, n);
       await dataSource.manager.query(insert, [`customer ${n}`, n]);
-      await outbox.publish(MESSAGE_TYPE, payloadOf(n, bytes), {
-        ...(key === null ? {} : { key: key === UNIQUE ? `key-${n}` : key }),
-      });
+      const keyOfThis = keyOf(n, key);
+      await outbox.publish(MESSAGE_TYPE, payloadOf(n, bytes), keyOfThis === null ? {} : { key: keyOfThis });
     });
   return {
     pause: () => relay.pause(),
@@ -66,7 +69,12 @@ serve(async () => {
     },
     memoryBytes: () => process.memoryUsage().rss,
     flush: () => relay.flush({ timeoutMs: 120_000 }),
-    closedLoop: (loop: ClosedLoop) => closedLoop(loop, (n) => transact(n, loop.bytes, loop.key, false)),
+    closedLoop: (loop: ClosedLoop) => {
+      const { bytes, key, business } = loop;
+      return closedLoop(loop, (n) =>
+        business === 'entity' ? orders.place({ n, bytes, key }) : transact(n, bytes, key, false),
+      );
+    },
     openLoop: async (loop: OpenLoop) => {
       CommitClock.take();
       await openLoop(loop, (n) => transact(n, loop.bytes, null, true));

@@ -6,6 +6,7 @@ import { CommitClock } from './commit-clock';
 import type { ClosedLoop, OpenLoop, RoleConfig } from './config';
 import { ConfirmedPublisher } from './confirmed-publisher';
 import { closedLoop, openLoop } from './loops';
+import { Order, orderOf } from './orders';
 
 /** An application without an outbox: the business transaction bare, or with a message published by hand after its commit. */
 serve(async () => {
@@ -15,12 +16,17 @@ serve(async () => {
     ...database,
     poolSize: 20,
     subscribers: [CommitClock],
+    entities: [Order],
   }).initialize();
   const insert = insertOrder(database.type);
   return {
     closedLoop: (loop: ClosedLoop) =>
       closedLoop(loop, (n) =>
-        dataSource.transaction((manager) => manager.query(insert, [`customer ${n}`, n])),
+        dataSource.transaction<unknown>((manager) =>
+          loop.business === 'entity'
+            ? manager.getRepository(Order).save(orderOf(n))
+            : manager.query(insert, [`customer ${n}`, n]),
+        ),
       ),
     openLoop: async (loop: OpenLoop) => {
       CommitClock.take();

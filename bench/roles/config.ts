@@ -19,6 +19,11 @@ export interface ClosedLoop {
   readonly bytes: number;
   /** null: none; `unique`: a key of its own for each; otherwise the key of all. */
   readonly key: string | null;
+  /**
+   * `insert`: one INSERT as a text, and `publish()`. `entity`: an entity saved by its repository, and the decorator.
+   * @default insert
+   */
+  readonly business?: 'insert' | 'entity';
 }
 
 export interface ClosedLoopResult {
@@ -38,3 +43,8 @@ export type Moments = ReadonlyMap<number, number>;
 
 /** For the key `unique`. */
 export const UNIQUE = 'unique';
+
+/** The key of the n-th message. */
+export function keyOf(n: number, key: string | null): string | null {
+  return key === UNIQUE ? `key-${n}` : key;
+}

@@ -16,6 +16,7 @@ import { serverHotKey } from './server-hot-key';
 import { serverTransactions } from './server-transactions';
 import { snapshot } from './snapshot';
 import { transactionsElsewhere } from './transactions-elsewhere';
+import { transactionsEntity } from './transactions-entity';
 import { transactionsHotKey } from './transactions-hot-key';
 import { transactionsSameProcess } from './transactions-same-process';
 import { transactionsUniqueKeys } from './transactions-unique-keys';
@@ -32,6 +33,7 @@ export function rowsOf({ payloads }: Pick<BenchOptions, 'payloads'>): Row[] {
     transactionsUniqueKeys,
     transactionsHotKey,
     transactionsSameProcess,
+    transactionsEntity,
     consumer,
     serverTransactions,
     serverHotKey,
