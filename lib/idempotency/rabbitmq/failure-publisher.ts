@@ -9,7 +9,8 @@ import type { FailureQueues } from './failure-queues';
 import { type AmqpConnection, golevelup } from './golevelup';
 
 const CONNECT_TIMEOUT_MS = 10_000;
-const CONFIRM_TIMEOUT_MS = 10_000;
+/** For a channel, a queue that is declared, a confirmation. */
+const ANSWER_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 
 /**
@@ -42,9 +43,9 @@ export class FailurePublisher {
     content: Buffer,
     options: Options.Publish,
   ): Promise<void> {
-    if (!this.declared.has(queues)) await this.declare(queues, await this.connected());
+    if (!this.declared.has(queues)) await this.declareOwn(queues);
     if (await this.send(queue, content, options)) return;
-    await this.declare(queues, await this.connected());
+    await this.declareOwn(queues);
     if (await this.send(queue, content, options)) return;
     throw new FailureQueueError(
       queue,
@@ -69,6 +70,11 @@ export class FailurePublisher {
     });
   }
 
+  private async declareOwn(queues: FailureQueues): Promise<void> {
+    const declaring = this.declare(queues, await this.connected());
+    await this.bounded(declaring, ANSWER_TIMEOUT_MS, 'the queues for retries to be declared');
+  }
+
   /** @returns false when the copy came back, because there is no such queue. */
   private async send(queue: string, content: Buffer, options: Options.Publish): Promise<boolean> {
     const channel = await this.openChannel();
@@ -85,7 +91,7 @@ export class FailurePublisher {
             );
         });
       });
-      await this.bounded(confirmed, CONFIRM_TIMEOUT_MS, `the confirmation from ${queue}`);
+      await this.bounded(confirmed, ANSWER_TIMEOUT_MS, `the confirmation from ${queue}`);
       // What comes back comes before its confirmation.
       return this.inFlight.get(copy) === 'sent';
     } finally {
@@ -96,7 +102,7 @@ export class FailurePublisher {
   private openChannel(): Promise<ConfirmChannel> {
     if (this.channel !== null) return this.channel;
     const opening = this.connected().then(async (connection) => {
-      const channel = await connection.createConfirmChannel();
+      const channel = await this.answered(connection.createConfirmChannel());
       channel.on('return', (message: Message) => {
         const copy: unknown = message.properties.headers?.[FAILURE_HEADERS.copy];
         if (typeof copy === 'string' && this.inFlight.has(copy)) this.inFlight.set(copy, 'returned');
@@ -114,6 +120,20 @@ export class FailurePublisher {
       this.forget(opening);
     });
     return opening;
+  }
+
+  /**
+   * A channel that is never answered would be waited for by every message that fails from then on: so the next one asks for
+   * another. Whether the connection is alive is for its heartbeats to find out.
+   */
+  private async answered(asked: Promise<ConfirmChannel>): Promise<ConfirmChannel> {
+    try {
+      return await this.bounded(asked, ANSWER_TIMEOUT_MS, 'a channel for retries');
+    } catch (error) {
+      // Should it come after all, nobody knows of it.
+      asked.then((late) => late.close()).catch(() => undefined);
+      throw error;
+    }
   }
 
   private forget(channel: Promise<ConfirmChannel>): void {
