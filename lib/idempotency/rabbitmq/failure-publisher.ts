@@ -66,13 +66,14 @@ export class FailurePublisher {
     if (amqp === null) return;
     // amqp-connection-manager never finishes to close while it is between two tries to connect.
     await this.bounded(amqp.close(), CLOSE_TIMEOUT_MS, 'closing').catch((error: unknown) => {
-      this.logger.debug(`The connection for retries was left open: ${describeError(error)}`);
+      this.logger.debug(`The connection for retries did not close: ${describeError(error)}`);
+      cut(amqp.managedConnection.connection);
     });
   }
 
   private async declareOwn(queues: FailureQueues): Promise<void> {
     const declaring = this.declare(queues, await this.connected());
-    await this.bounded(declaring, ANSWER_TIMEOUT_MS, 'the queues for retries to be declared');
+    await this.answer(declaring, 'the queues for retries to be declared');
   }
 
   /** @returns false when the copy came back, because there is no such queue. */
@@ -91,7 +92,7 @@ export class FailurePublisher {
             );
         });
       });
-      await this.bounded(confirmed, ANSWER_TIMEOUT_MS, `the confirmation from ${queue}`);
+      await this.answer(confirmed, `the confirmation from ${queue}`);
       // What comes back comes before its confirmation.
       return this.inFlight.get(copy) === 'sent';
     } finally {
@@ -102,7 +103,7 @@ export class FailurePublisher {
   private openChannel(): Promise<ConfirmChannel> {
     if (this.channel !== null) return this.channel;
     const opening = this.connected().then(async (connection) => {
-      const channel = await this.answered(connection.createConfirmChannel());
+      const channel = await this.answer(connection.createConfirmChannel(), 'a channel for retries');
       channel.on('return', (message: Message) => {
         const copy: unknown = message.properties.headers?.[FAILURE_HEADERS.copy];
         if (typeof copy === 'string' && this.inFlight.has(copy)) this.inFlight.set(copy, 'returned');
@@ -122,16 +123,15 @@ export class FailurePublisher {
     return opening;
   }
 
-  /**
-   * A channel that is never answered would be waited for by every message that fails from then on: so the next one asks for
-   * another. Whether the connection is alive is for its heartbeats to find out.
-   */
-  private async answered(asked: Promise<ConfirmChannel>): Promise<ConfirmChannel> {
+  /** A connection that does not answer may look alive all the same: it is cut, and the connection manager opens another. */
+  private async answer<T>(asked: Promise<T>, what: string): Promise<T> {
+    const connection = this.amqp?.managedConnection.connection;
+    let settled = false;
+    const asking = asked.finally(() => (settled = true));
     try {
-      return await this.bounded(asked, ANSWER_TIMEOUT_MS, 'a channel for retries');
+      return await this.bounded(asking, ANSWER_TIMEOUT_MS, what);
     } catch (error) {
-      // Should it come after all, nobody knows of it.
-      asked.then((late) => late.close()).catch(() => undefined);
+      if (!settled) cut(connection);
       throw error;
     }
   }
@@ -189,4 +189,12 @@ export class FailurePublisher {
       work.then(resolve, reject).finally(cancel);
     });
   }
+}
+
+/** amqplib has no public word for its socket. */
+function cut(connection: unknown): void {
+  const { stream } =
+    (connection as { connection?: { stream?: { destroy?(error: Error): void } } } | undefined)?.connection ??
+    {};
+  stream?.destroy?.(new Error('It does not answer.'));
 }
