@@ -20,6 +20,8 @@ const CLOSE_TIMEOUT_MS = 5_000;
  * would stop the acknowledgements, which free both. It is opened for the first failure.
  *
  * Every copy is mandatory. One that comes back means that somebody deleted the queue: it is declared again, once.
+ * A broker that says nothing is waited for within a bound, for every answer. Then the connection is cut, though it may look
+ * alive, and another is opened.
  * A time-out or a lost connection leaves it open whether the copy is there. The caller then tries again or has the original
  * delivered again, so there may be two; the inbox lets one take effect.
  */
@@ -67,6 +69,8 @@ export class FailurePublisher {
     // amqp-connection-manager never finishes to close while it is between two tries to connect.
     await this.bounded(amqp.close(), CLOSE_TIMEOUT_MS, 'closing').catch((error: unknown) => {
       this.logger.debug(`The connection for retries did not close: ${describeError(error)}`);
+      // golevelup comes to that last, and never where a channel does not close: the manager would connect again, for ever.
+      amqp.managedConnection.close().catch(() => undefined);
       cut(amqp.managedConnection.connection);
     });
   }
@@ -123,7 +127,7 @@ export class FailurePublisher {
     return opening;
   }
 
-  /** A connection that does not answer may look alive all the same: it is cut, and the connection manager opens another. */
+  /** Waits for what the broker was asked. Where nothing comes, the connection is cut; the connection manager opens another. */
   private async answer<T>(asked: Promise<T>, what: string): Promise<T> {
     const connection = this.amqp?.managedConnection.connection;
     let settled = false;
