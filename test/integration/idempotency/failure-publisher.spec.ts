@@ -59,6 +59,7 @@ describe('a broker that stops answering the connection for retries', () => {
   });
 
   afterEach(async () => {
+    proxy.resume();
     await publisher.close();
     await broker.close();
     proxy.close();
