@@ -32,6 +32,7 @@ export class FailurePublisher {
   private readonly declared = new WeakSet<FailureQueues>();
   private amqp: AmqpConnection | null = null;
   private channel: Promise<ConfirmChannel> | null = null;
+  private isClosed = false;
 
   constructor(
     private readonly source: AmqpConnection,
@@ -61,7 +62,9 @@ export class FailurePublisher {
     this.declared.add(queues);
   }
 
+  /** What is published from now on is rejected: its connection would be nobody's to close. */
   async close(): Promise<void> {
+    this.isClosed = true;
     const { amqp } = this;
     this.amqp = null;
     this.channel = null;
@@ -146,6 +149,7 @@ export class FailurePublisher {
 
   /** Waits for the connection, which the connection manager opens again by itself when it is lost. */
   private async connected(): Promise<ChannelModel> {
+    if (this.isClosed) throw new Error('The application shuts down.');
     this.amqp ??= this.connect();
     const manager = this.amqp.managedConnection;
     if (manager.connection !== undefined) return manager.connection;
@@ -166,6 +170,7 @@ export class FailurePublisher {
   /** The application's own address, credentials and TLS; nothing else of it. */
   private connect(): AmqpConnection {
     const { configuration } = this.source;
+    const { connectionManagerOptions } = configuration;
     const amqp = new (golevelup().AmqpConnection)({
       ...configuration,
       name: `${configuration.name}: retries of @Idempotent handlers`,
@@ -176,6 +181,14 @@ export class FailurePublisher {
       handlers: {},
       registerHandlers: false,
       enableDirectReplyTo: false,
+      connectionManagerOptions: {
+        ...connectionManagerOptions,
+        // amqplib waits for a handshake for ever, and a connection without one cannot be reached to be cut.
+        connectionOptions: {
+          timeout: CONNECT_TIMEOUT_MS,
+          ...connectionManagerOptions?.connectionOptions,
+        },
+      },
       connectionInitOptions: { ...configuration.connectionInitOptions, wait: false },
       logger: this.logger,
     });

@@ -1,6 +1,7 @@
 import { AmqpConnection } from '@golevelup/nestjs-rabbitmq';
 import type { ChannelModel } from 'amqplib';
-import type { Socket } from 'node:net';
+import { type AddressInfo, type Server, type Socket, connect, createServer } from 'node:net';
+import { systemClock } from '../../../lib/core/clock';
 import { FailurePublisher } from '../../../lib/idempotency/rabbitmq/failure-publisher';
 import { FailureQueues } from '../../../lib/idempotency/rabbitmq/failure-queues';
 import { createVhost } from '../../support/shared-servers';
@@ -98,5 +99,58 @@ describe('a broker that stops answering the connection for retries', () => {
     expect(socketOf(queues.connection!).destroyed).toBe(true);
     proxy.resume();
     await waitFor(() => proxy.connectionCount === 0, { what: 'the connection to be gone' });
+  });
+
+  it('opens no connection any more once it is closed', async () => {
+    await publisher.close();
+    await expect(publish()).rejects.toThrow('The application shuts down.');
+    expect(proxy.connectionCount).toBe(0);
+  });
+});
+
+describe('a broker that takes a connection and never says a word', () => {
+  let broker: TestBroker;
+  let network: Server;
+  let publisher: FailurePublisher;
+  const silent: Socket[] = [];
+
+  beforeEach(async () => {
+    const { url } = await createVhost();
+    broker = await TestBroker.connect(url);
+    const { hostname, port } = new URL(url);
+    network = createServer((client) => {
+      client.on('error', () => undefined);
+      if (silent.length === 0) {
+        silent.push(client.resume());
+        return;
+      }
+      const server = connect(Number(port), hostname);
+      server.on('error', () => client.destroy());
+      client.pipe(server).pipe(client);
+    });
+    await new Promise<void>((resolve) => network.listen(0, '127.0.0.1', resolve));
+    const through = new URL(url);
+    through.port = String((network.address() as AddressInfo).port);
+    const source = new AmqpConnection({
+      uri: through.href,
+      connectionManagerOptions: { reconnectTimeInSeconds: 0.1 },
+    });
+    publisher = new FailurePublisher(source, systemClock);
+  });
+
+  afterEach(async () => {
+    await publisher.close();
+    await broker.close();
+    silent.splice(0).forEach((socket) => socket.destroy());
+    network.close();
+  });
+
+  it('is given up, and the next message is put away over another connection', async () => {
+    const queues = new WatchedQueues();
+    const publish = (): Promise<void> => publisher.publish(queues, queues.dead, Buffer.from('{}'), {});
+    await expect(publish()).rejects.toThrow('in vain for a connection for retries');
+    await publish();
+    await waitFor(async () => (await broker.count(queues.dead)) === 1, { what: 'the copy' });
+    expect(silent).toHaveLength(1);
   });
 });
