@@ -68,4 +68,17 @@ describe('a private RabbitMQ', () => {
     const kept = await withChannel(server.url, (channel) => channel.get('kept'));
     expect(kept).toMatchObject({ content: Buffer.from('kept') });
   }, 60_000);
+
+  it('keeps a quorum queue that was declared just before', async () => {
+    const options = { durable: true, arguments: { 'x-queue-type': 'quorum' } };
+    await withChannel(server.url, (channel) => channel.assertQueue('elected', options));
+    await server.syncTopology();
+    await server.kill();
+    await server.restart();
+    const confirmed = signal('a confirmation');
+    await withChannel(server.url, async (channel) => {
+      channel.sendToQueue('elected', Buffer.from(''), {}, () => confirmed.fire());
+      await confirmed.wait();
+    });
+  }, 60_000);
 });

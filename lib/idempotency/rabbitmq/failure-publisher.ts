@@ -99,7 +99,10 @@ export class FailurePublisher {
             );
         });
       });
-      await this.answer(confirmed, `the confirmation from ${queue}`);
+      await this.answer(
+        confirmed,
+        `the confirmation from ${queue}. Should that go on, see whether the queue has a leader (rabbitmq-queues quorum_status)`,
+      );
       // What comes back comes before its confirmation.
       return this.inFlight.get(copy) === 'sent';
     } finally {

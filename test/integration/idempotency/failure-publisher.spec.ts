@@ -89,6 +89,17 @@ describe('a broker that stops answering the connection for retries', () => {
     await waitFor(async () => (await broker.count(queues.dead)) === 1, { what: 'the copy' });
   });
 
+  it('names the queue that does not confirm, and what to look at', async () => {
+    await publish();
+    proxy.stall();
+    const failed = expect(publish()).rejects.toThrow(
+      /the confirmation from watched\.dead\. .*rabbitmq-queues quorum_status/,
+    );
+    await waitFor(() => clock.armed > 0, { what: 'somebody to wait for a confirmation' });
+    await clock.advance(ANSWER_TIMEOUT_MS);
+    await failed;
+  });
+
   it('closes within a bound, and leaves no connection behind that would keep the process', async () => {
     await publish();
     proxy.stall();
